@@ -1,0 +1,13 @@
+//! Everything that plugs into gmat: block formats, quantization types, architectures, tokenizers.
+//!
+//! Each codec is one file in `block/`, `quant/`, `arch/` or `token/`; the build script finds it.
+//! Files beside those folders hold what several codecs of a family share.
+
+include!(concat!(env!("OUT_DIR"), "/codecs.rs"));
+
+/// The number of codecs compiled in. Calling it is what makes a linker keep them all: without an
+/// opaque use of every file's anchor, wasm linkers drop their registrations silently.
+#[must_use]
+pub fn link() -> usize {
+    std::hint::black_box(ALL).iter().map(|entries| **entries).sum()
+}

@@ -1,0 +1,182 @@
+//! A model's `config.json`, with the text part of nested configs laid over the root.
+
+use serde_json::{Map, Value};
+
+use crate::error::{Error, Result};
+
+/// Keys under which multimodal models keep the config of their language part.
+const NESTED: [&str; 3] = ["text_config", "language_config", "llm_config"];
+
+/// Hyperparameters of a model.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModelConfig {
+    root: Map<String, Value>,
+    merged: Map<String, Value>,
+}
+
+impl ModelConfig {
+    /// Parses `config.json`.
+    ///
+    /// # Errors
+    /// `Malformed` if it is not a JSON object.
+    pub fn parse(json: &[u8]) -> Result<Self> {
+        let value: Value = serde_json::from_slice(json)
+            .map_err(|e| Error::malformed("`config.json` is not valid JSON").with_source(e))?;
+        match value {
+            Value::Object(root) => Ok(Self::from_map(root)),
+            _ => Err(Error::malformed("`config.json` is not a JSON object")),
+        }
+    }
+
+    /// A config of these keys.
+    #[must_use]
+    pub fn from_map(root: Map<String, Value>) -> Self {
+        let mut merged = root.clone();
+        for key in NESTED {
+            if let Some(Value::Object(nested)) = root.get(key) {
+                for (key, value) in nested {
+                    merged.insert(key.clone(), value.clone());
+                }
+            }
+        }
+        Self { root, merged }
+    }
+
+    /// The keys as they are in the file.
+    #[must_use]
+    pub fn root(&self) -> &Map<String, Value> {
+        &self.root
+    }
+
+    /// Whether the model wraps a language model in something larger.
+    #[must_use]
+    pub fn is_nested(&self) -> bool {
+        NESTED.iter().any(|key| self.root.get(*key).is_some_and(Value::is_object))
+    }
+
+    /// The class name of the (text) model: `architectures[0]`.
+    #[must_use]
+    pub fn architecture(&self) -> Option<&str> {
+        self.merged.get("architectures")?.as_array()?.first()?.as_str()
+    }
+
+    /// The first of `keys` that is present and not null.
+    #[must_use]
+    pub fn value(&self, keys: &[&str]) -> Option<&Value> {
+        keys.iter().filter_map(|key| self.merged.get(*key)).find(|value| !value.is_null())
+    }
+
+    /// An unsigned integer under the first of `keys` that is present.
+    ///
+    /// # Errors
+    /// `Malformed` if it is something else.
+    pub fn u64(&self, keys: &[&str]) -> Result<Option<u64>> {
+        self.typed(keys, "a non-negative integer", |value| {
+            // Python writes some counts as floats.
+            value.as_u64().or_else(|| whole(value.as_f64()?))
+        })
+    }
+
+    /// Like [`Self::u64`], for a key without which nothing works.
+    ///
+    /// # Errors
+    /// `Malformed` if it is missing or something else.
+    pub fn require_u64(&self, keys: &[&str]) -> Result<u64> {
+        self.u64(keys)?.ok_or_else(|| missing(keys))
+    }
+
+    /// A number under the first of `keys` that is present.
+    ///
+    /// # Errors
+    /// `Malformed` if it is something else.
+    pub fn f64(&self, keys: &[&str]) -> Result<Option<f64>> {
+        self.typed(keys, "a number", Value::as_f64)
+    }
+
+    /// Like [`Self::f64`], for a key without which nothing works.
+    ///
+    /// # Errors
+    /// `Malformed` if it is missing or something else.
+    pub fn require_f64(&self, keys: &[&str]) -> Result<f64> {
+        self.f64(keys)?.ok_or_else(|| missing(keys))
+    }
+
+    /// A truth value under the first of `keys` that is present.
+    ///
+    /// # Errors
+    /// `Malformed` if it is something else.
+    pub fn bool(&self, keys: &[&str]) -> Result<Option<bool>> {
+        self.typed(keys, "true or false", Value::as_bool)
+    }
+
+    /// A text under the first of `keys` that is present.
+    ///
+    /// # Errors
+    /// `Malformed` if it is something else.
+    pub fn str(&self, keys: &[&str]) -> Result<Option<&str>> {
+        self.typed(keys, "a string", Value::as_str)
+    }
+
+    /// An object under the first of `keys` that is present, as a config of its own.
+    ///
+    /// # Errors
+    /// `Malformed` if it is something else.
+    pub fn object(&self, keys: &[&str]) -> Result<Option<Self>> {
+        Ok(self.typed(keys, "an object", Value::as_object)?.cloned().map(Self::from_map))
+    }
+
+    fn typed<'a, T>(
+        &'a self,
+        keys: &[&str],
+        what: &str,
+        convert: impl Fn(&'a Value) -> Option<T>,
+    ) -> Result<Option<T>> {
+        let Some(value) = self.value(keys) else { return Ok(None) };
+        let key = keys.iter().find(|key| self.merged.get(**key).is_some_and(|v| !v.is_null()));
+        convert(value).map(Some).ok_or_else(|| {
+            let mut shown = value.to_string();
+            if shown.len() > 60 {
+                shown = shown.chars().take(60).chain("…".chars()).collect();
+            }
+            Error::malformed(format!(
+                "`{}` in `config.json` is `{shown}`, expected {what}",
+                key.unwrap_or(&"")
+            ))
+        })
+    }
+}
+
+/// The integer that `number` is exactly, if it is one below 2^53.
+fn whole(number: f64) -> Option<u64> {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "checked just here"
+    )]
+    let integer = number as u64;
+    (integer < 1 << 53 && integer as f64 == number).then_some(integer)
+}
+
+fn missing(keys: &[&str]) -> Error {
+    Error::malformed(format!("`config.json` has no `{}`", keys.join("` or `")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nested_text_config_wins() {
+        let json = br#"{"architectures":["X"],"hidden_size":1,
+            "text_config":{"hidden_size":2,"rope_theta":1e4,"n":3.0,"architectures":["Y"]}}"#;
+        let Ok(config) = ModelConfig::parse(json) else { unreachable!() };
+        assert_eq!(config.u64(&["hidden_size"]).ok(), Some(Some(2)));
+        assert_eq!(config.u64(&["n"]).ok(), Some(Some(3)));
+        assert_eq!(config.f64(&["rope_theta"]).ok(), Some(Some(1e4)));
+        assert_eq!(config.architecture(), Some("Y"));
+        assert!(config.is_nested());
+        assert!(config.u64(&["architectures"]).is_err());
+        assert!(config.require_u64(&["absent"]).is_err());
+        assert!(ModelConfig::parse(b"[]").is_err());
+    }
+}

@@ -1,0 +1,222 @@
+//! Reading GGUF headers, with every count checked against the bytes that are there.
+
+use super::{Array, Meta, Value, align_up};
+use crate::error::{Error, Result};
+
+/// A parsed GGUF header.
+#[derive(Debug, Clone)]
+pub struct Gguf {
+    /// Format version (2 or 3).
+    pub version: u32,
+    /// Key table, in file order.
+    pub meta: Meta,
+    /// Tensor table, in file order.
+    pub tensors: Vec<GgufTensor>,
+    /// Offset of the data section in the file.
+    pub data_start: u64,
+}
+
+/// One line of the tensor table as read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GgufTensor {
+    /// Name.
+    pub name: String,
+    /// Dimensions, fastest first.
+    pub dims: Vec<u64>,
+    /// GGUF type id.
+    pub ggml_type: u32,
+    /// Offset in the data section.
+    pub offset: u64,
+}
+
+impl GgufTensor {
+    /// Number of weights, if it fits in 64 bits.
+    #[must_use]
+    pub fn elems(&self) -> Option<u64> {
+        self.dims.iter().try_fold(1u64, |product, &dim| product.checked_mul(dim))
+    }
+}
+
+impl Gguf {
+    /// Parses the header at the start of `bytes`, which may go on with tensor data.
+    ///
+    /// # Errors
+    /// `Malformed` with the byte offset if the header is cut off or contradicts itself;
+    /// `Unsupported` for versions other than 2 and 3.
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
+        let mut reader = Reader { bytes, at: 0 };
+        if reader.take(4)? != b"GGUF" {
+            return Err(Error::malformed("not a GGUF file: the magic bytes are missing"));
+        }
+        let version = reader.u32()?;
+        if !(2..=3).contains(&version) {
+            return Err(Error::unsupported(format!(
+                "GGUF version {version} is not supported; expected 2 or 3"
+            )));
+        }
+        // Counts are not trusted: every entry is read, and reading stops at the end of the bytes.
+        let (tensor_count, key_count) = (reader.u64()?, reader.u64()?);
+        let mut meta = Meta::new();
+        let mut seen = std::collections::BTreeSet::new();
+        let mut entries = Vec::new();
+        for _ in 0..key_count {
+            let at = reader.at;
+            let key = reader.text()?;
+            let value = reader.value()?;
+            if !seen.insert(key.clone()) {
+                return Err(Error::malformed(format!("key `{key}` at byte {at} occurs twice")));
+            }
+            entries.push((key, value));
+        }
+        meta.entries = entries;
+        let mut tensors = Vec::new();
+        let mut names = std::collections::BTreeSet::new();
+        for _ in 0..tensor_count {
+            let at = reader.at;
+            let tensor = reader.tensor()?;
+            if !names.insert(tensor.name.clone()) {
+                return Err(Error::malformed(format!(
+                    "tensor `{}` at byte {at} occurs twice",
+                    tensor.name
+                )));
+            }
+            tensors.push(tensor);
+        }
+        Ok(Self { version, meta, tensors, data_start: align_up(reader.at as u64) })
+    }
+}
+
+struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, len: usize) -> Result<&'a [u8]> {
+        let taken = self.at.checked_add(len).and_then(|end| self.bytes.get(self.at..end));
+        let taken = taken.ok_or_else(|| {
+            Error::malformed(format!(
+                "header is cut off: {len} bytes wanted at byte {}, but there are {} in all",
+                self.at,
+                self.bytes.len()
+            ))
+        })?;
+        self.at += len;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
+        let mut out = [0; N];
+        out.copy_from_slice(self.take(N)?);
+        Ok(out)
+    }
+
+    fn u32(&mut self) -> Result<u32> {
+        Ok(u32::from_le_bytes(self.array()?))
+    }
+
+    fn u64(&mut self) -> Result<u64> {
+        Ok(u64::from_le_bytes(self.array()?))
+    }
+
+    fn len(&mut self) -> Result<usize> {
+        let at = self.at;
+        let len = self.u64()?;
+        // Whatever is counted needs at least one byte each.
+        usize::try_from(len).ok().filter(|&len| len <= self.bytes.len() - self.at).ok_or_else(
+            || {
+                Error::malformed(format!(
+                    "length {len} at byte {at} is beyond the end of the header"
+                ))
+            },
+        )
+    }
+
+    fn string(&mut self) -> Result<Vec<u8>> {
+        let len = self.len()?;
+        Ok(self.take(len)?.to_vec())
+    }
+
+    fn text(&mut self) -> Result<String> {
+        let at = self.at;
+        String::from_utf8(self.string()?)
+            .map_err(|_| Error::malformed(format!("name at byte {at} is not UTF-8")))
+    }
+
+    fn flag(&mut self) -> Result<bool> {
+        Ok(self.array::<1>()? != [0])
+    }
+
+    fn value(&mut self) -> Result<Value> {
+        let at = self.at;
+        Ok(match self.u32()? {
+            0 => Value::U8(u8::from_le_bytes(self.array()?)),
+            1 => Value::I8(i8::from_le_bytes(self.array()?)),
+            2 => Value::U16(u16::from_le_bytes(self.array()?)),
+            3 => Value::I16(i16::from_le_bytes(self.array()?)),
+            4 => Value::U32(self.u32()?),
+            5 => Value::I32(i32::from_le_bytes(self.array()?)),
+            6 => Value::F32(f32::from_le_bytes(self.array()?)),
+            7 => Value::Bool(self.flag()?),
+            8 => Value::String(self.string()?),
+            9 => Value::Array(self.array_value()?),
+            10 => Value::U64(self.u64()?),
+            11 => Value::I64(i64::from_le_bytes(self.array()?)),
+            12 => Value::F64(f64::from_le_bytes(self.array()?)),
+            id => {
+                return Err(Error::malformed(format!("unknown value type {id} at byte {at}")));
+            }
+        })
+    }
+
+    fn array_value(&mut self) -> Result<Array> {
+        let at = self.at;
+        let id = self.u32()?;
+        let count = self.len()?;
+        macro_rules! numbers {
+            ($variant:ident, $number:ty) => {{
+                let mut values: Vec<$number> = Vec::new();
+                for _ in 0..count {
+                    values.push(<$number>::from_le_bytes(self.array()?));
+                }
+                Array::$variant(values)
+            }};
+        }
+        Ok(match id {
+            0 => Array::U8(self.take(count)?.to_vec()),
+            1 => numbers!(I8, i8),
+            2 => numbers!(U16, u16),
+            3 => numbers!(I16, i16),
+            4 => numbers!(U32, u32),
+            5 => numbers!(I32, i32),
+            6 => numbers!(F32, f32),
+            7 => Array::Bool(self.take(count)?.iter().map(|&b| b != 0).collect()),
+            8 => {
+                let mut texts = Vec::new();
+                for _ in 0..count {
+                    texts.push(self.string()?);
+                }
+                Array::String(texts)
+            }
+            10 => numbers!(U64, u64),
+            11 => numbers!(I64, i64),
+            12 => numbers!(F64, f64),
+            _ => {
+                return Err(Error::malformed(format!("unknown array type {id} at byte {at}")));
+            }
+        })
+    }
+
+    fn tensor(&mut self) -> Result<GgufTensor> {
+        let name = self.text()?;
+        let at = self.at;
+        let rank = self.u32()?;
+        if rank > 8 {
+            return Err(Error::malformed(format!(
+                "tensor `{name}` has {rank} dimensions at byte {at}"
+            )));
+        }
+        let dims = (0..rank).map(|_| self.u64()).collect::<Result<Vec<_>>>()?;
+        Ok(GgufTensor { name, dims, ggml_type: self.u32()?, offset: self.u64()? })
+    }
+}

@@ -1,0 +1,3 @@
+//! File formats: bytes to structs and back. No I/O happens here.
+
+pub mod gguf;

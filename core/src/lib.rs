@@ -1,0 +1,27 @@
+//! The platform-neutral core of gmat: what a tensor, a codec and a file format are, the plans made
+//! of configs and headers, and the pipeline that carries them out. It knows no files, paths, threads
+//! of its own, or concrete codecs; front ends bring those.
+
+#![forbid(unsafe_code)]
+
+pub mod arch;
+pub mod block;
+pub mod config;
+pub mod convert;
+pub mod error;
+pub mod fmath;
+pub mod format;
+pub mod limits;
+pub mod progress;
+pub mod quant;
+pub mod registry;
+pub mod stats;
+pub mod tensor;
+pub mod token;
+
+pub use error::{Error, ErrorKind, Result, ResultExt};
+pub use registry::{ArchEntry, BlockEntry, QuantEntry, Registry, TokenizerEntry};
+pub use tensor::{DType, Shape, TensorInfo};
+
+#[doc(hidden)]
+pub use inventory;

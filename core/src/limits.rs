@@ -1,0 +1,45 @@
+//! Limits on what is read from files, so that no header can make us allocate without bound.
+
+/// Largest SafeTensors header, as in the `safetensors` crate.
+pub const SAFETENSORS_HEADER: u64 = 100_000_000;
+
+/// Largest JSON file read whole (configs, `metadata.json`, tokenizers).
+pub const JSON_FILE: u64 = 512 << 20;
+
+/// Longest tensor name accepted, in bytes.
+pub const TENSOR_NAME: usize = 4096;
+
+/// Largest rank of a tensor.
+pub const RANK: usize = 32;
+
+/// Most row groups in one tensor file.
+pub const ROW_GROUPS: u64 = 1 << 24;
+
+/// Values of one row group aimed at: 4 MiB as `f32`. Large enough that a virtual call and a
+/// channel hop are nothing beside the work, small enough that a handful under way fit any budget.
+pub const GROUP_VALUES: u64 = 1 << 20;
+
+/// Longest row: 256 Mi elements (1 GiB as `f32`). A row is the smallest unit of work.
+pub const ROW_VALUES: u64 = 1 << 28;
+
+/// Rows of one group for rows of `cols` elements: the largest power of two that keeps the group
+/// within [`GROUP_VALUES`], at least `granule`. Powers of two line up with attention heads.
+#[must_use]
+pub fn rows_per_group(cols: u64, granule: usize) -> u64 {
+    let rows = (GROUP_VALUES / cols.max(1)).max(1);
+    (1 << rows.ilog2()).max(granule as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_are_powers_of_two_within_bounds() {
+        assert_eq!(rows_per_group(4096, 1), 256);
+        assert_eq!(rows_per_group(5000, 1), 128);
+        assert_eq!(rows_per_group(1 << 27, 1), 1);
+        assert_eq!(rows_per_group(1 << 27, 2), 2);
+        assert_eq!(rows_per_group(0, 1), 1 << 20);
+    }
+}

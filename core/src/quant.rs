@@ -1,0 +1,213 @@
+//! Quantization types: how a GGUF file holds the rows of a tensor.
+
+use std::marker::PhantomData;
+
+use crate::convert::first_non_finite;
+use crate::error::{Error, Result};
+
+/// Size of one block: rows must be a multiple of `elems`, and sizes in files are exact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlockSize {
+    /// Weights in a block.
+    pub elems: usize,
+    /// Bytes of a block.
+    pub bytes: usize,
+}
+
+impl BlockSize {
+    /// Bytes of `elems` weights, if they are whole blocks and the size fits.
+    #[must_use]
+    pub fn len_of(self, elems: u64) -> Option<u64> {
+        let block = self.elems as u64;
+        if !elems.is_multiple_of(block) {
+            return None;
+        }
+        (elems / block).checked_mul(self.bytes as u64)
+    }
+
+    /// Bits per weight.
+    #[must_use]
+    pub fn bits(self) -> f64 {
+        8.0 * self.bytes as f64 / self.elems as f64
+    }
+}
+
+/// What a type does with importance (one weight per column).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Has no use for it.
+    Ignored,
+    /// Uses it when given.
+    Optional,
+    /// Cannot do without.
+    Required,
+}
+
+/// What goes with the rows to be quantized.
+#[derive(Debug, Clone, Copy)]
+pub struct QuantCx<'a> {
+    /// Elements per row.
+    pub cols: usize,
+    /// One non-negative weight per column, `cols` of them.
+    pub importance: Option<&'a [f32]>,
+}
+
+/// One GGUF tensor type, or another way to fill one. Called once per group of rows.
+pub trait QuantType: Sync {
+    /// The name, lowercase (`q4_k`).
+    fn name(&self) -> &'static str;
+
+    /// The type id in GGUF files.
+    fn ggml_type(&self) -> u32;
+
+    /// Block size in weights and bytes.
+    fn block(&self) -> BlockSize;
+
+    /// What it does with importance.
+    fn importance(&self) -> Need;
+
+    /// Quantizes whole rows; `out` has exactly the right length.
+    ///
+    /// # Errors
+    /// `Shape` if lengths do not fit; `Malformed` if a value is not finite or too large for the
+    /// type, naming row and column; `Config` if importance is required and missing.
+    fn quantize(&self, values: &[f32], cx: &QuantCx<'_>, out: &mut [u8]) -> Result<()>;
+
+    /// Dequantizes whole blocks; `out` has exactly the right length.
+    ///
+    /// # Errors
+    /// `Shape` if lengths do not fit. Never panics, whatever the bytes.
+    fn dequantize(&self, bytes: &[u8], out: &mut [f32]) -> Result<()>;
+}
+
+/// What the file of a type provides: pure functions on one row, and constants.
+///
+/// [`RowWise`] lifts it to a [`QuantType`] and does all checking, so that kernels can rely on
+/// lengths: `x.len()` is a multiple of `ELEMS`, `out.len() == x.len() / ELEMS * BYTES`, importance
+/// has one entry per element of the row, and values are finite.
+pub trait RowKernel: Sync + 'static {
+    /// The name, lowercase.
+    const NAME: &'static str;
+    /// The type id in GGUF files.
+    const GGML_TYPE: u32;
+    /// Weights in a block.
+    const ELEMS: usize;
+    /// Bytes of a block.
+    const BYTES: usize;
+    /// What it does with importance.
+    const NEED: Need;
+
+    /// Quantizes one row.
+    fn quantize_row(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]);
+
+    /// Dequantizes any number of blocks.
+    fn dequantize_blocks(bytes: &[u8], out: &mut [f32]);
+
+    /// Whether every scale of one block is finite; values too large for a half-precision scale
+    /// become infinite, and a file with such a block is broken.
+    fn block_is_finite(block: &[u8]) -> bool;
+}
+
+/// A [`QuantType`] made of a [`RowKernel`].
+pub struct RowWise<K>(PhantomData<fn() -> K>);
+
+impl<K> RowWise<K> {
+    /// The only value.
+    #[expect(clippy::new_without_default, reason = "made in statics, where Default is no use")]
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<K: RowKernel> QuantType for RowWise<K> {
+    fn name(&self) -> &'static str {
+        K::NAME
+    }
+
+    fn ggml_type(&self) -> u32 {
+        K::GGML_TYPE
+    }
+
+    fn block(&self) -> BlockSize {
+        BlockSize { elems: K::ELEMS, bytes: K::BYTES }
+    }
+
+    fn importance(&self) -> Need {
+        K::NEED
+    }
+
+    fn quantize(&self, values: &[f32], cx: &QuantCx<'_>, out: &mut [u8]) -> Result<()> {
+        let row_len = row_len::<K>(values.len(), cx, out.len())?;
+        if let Some(at) = first_non_finite(values) {
+            let (value, row, column) = (values.get(at).copied(), at / cx.cols, at % cx.cols);
+            return Err(Error::malformed(format!(
+                "value at row {row}, column {column} is `{}`, not a finite number",
+                value.unwrap_or(f32::NAN)
+            )));
+        }
+        for (index, (row, out)) in values.chunks(cx.cols).zip(out.chunks_mut(row_len)).enumerate() {
+            K::quantize_row(row, cx.importance, out);
+            if let Some(block) = out.chunks(K::BYTES).position(|block| !K::block_is_finite(block)) {
+                let column = block * K::ELEMS;
+                return Err(Error::malformed(format!(
+                    "values at row {index}, columns {column} to {} are too large for `{}`",
+                    column + K::ELEMS - 1,
+                    K::NAME
+                ))
+                .with_hint("use `f32` or `bf16` for this tensor"));
+            }
+        }
+        Ok(())
+    }
+
+    fn dequantize(&self, bytes: &[u8], out: &mut [f32]) -> Result<()> {
+        if self.block().len_of(out.len() as u64) != Some(bytes.len() as u64) {
+            return Err(Error::shape(format!(
+                "{} bytes are not {} weights of `{}`",
+                bytes.len(),
+                out.len(),
+                K::NAME
+            )));
+        }
+        K::dequantize_blocks(bytes, out);
+        Ok(())
+    }
+}
+
+/// Checks everything kernels rely on; returns the bytes of one row.
+fn row_len<K: RowKernel>(values: usize, cx: &QuantCx<'_>, out: usize) -> Result<usize> {
+    let cols = cx.cols;
+    if cols == 0 || !cols.is_multiple_of(K::ELEMS) {
+        return Err(Error::shape(format!(
+            "rows of {cols} are not a multiple of the {} weights in a block of `{}`",
+            K::ELEMS,
+            K::NAME
+        )));
+    }
+    let row_len = (cols / K::ELEMS).checked_mul(K::BYTES);
+    let out_len = row_len.and_then(|len| len.checked_mul(values / cols));
+    let (Some(row_len), Some(true)) = (row_len, out_len.map(|len| len == out)) else {
+        return Err(Error::shape(format!(
+            "{values} values and {out} bytes do not fit rows of {cols} in `{}`",
+            K::NAME
+        )));
+    };
+    if !values.is_multiple_of(cols) {
+        return Err(Error::shape(format!("{values} values are not whole rows of {cols}")));
+    }
+    match cx.importance {
+        Some(weights) if weights.len() != cols => Err(Error::shape(format!(
+            "importance has {} entries for rows of {cols}",
+            weights.len()
+        ))),
+        Some(weights) if weights.iter().any(|w| !w.is_finite() || *w < 0.0) => {
+            Err(Error::malformed("importance has an entry that is negative or not finite"))
+        }
+        None if K::NEED == Need::Required => {
+            Err(Error::config(format!("type `{}` needs importance data", K::NAME))
+                .with_hint("give one with --imatrix, or choose another type"))
+        }
+        _ => Ok(row_len),
+    }
+}

@@ -1,0 +1,3 @@
+//! The `gmat` program.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The interface between gmat and its plugins. Empty until plugins are built.

@@ -1,0 +1,1 @@
+//! The native host of plugins. Empty until plugins are built.

@@ -1,0 +1,1 @@
+//! The browser front end of gmat. Empty until the page is built.
