@@ -1,0 +1,357 @@
+//! One tensor of the store: the `.gmat` file, version 3.
+//!
+//! ```text
+//! 0   magic "GMAT"
+//! 4   u32 version (3)
+//! 8   row groups, one after the other, each as its block format encodes it
+//! F   index (see below), at the offset named in the trailer
+//!     trailer, 64 bytes: u64 F · u64 index length · 32 bytes BLAKE3 of bytes 0..8, the index and
+//!     the 16 bytes before · u32 version · u32 zero · 4 bytes zero · magic "TAMG"
+//! ```
+//! The index, all integers little-endian:
+//! ```text
+//! u8 dtype code · u8 length and text of the block format · u16 rank · u64 per dimension
+//! u8 length and text of the tensor id (UUID) · 32 bytes BLAKE3 of the source bytes
+//! 32 bytes fingerprint of the plan · f64 importance
+//! u64 rows per group (the last may have fewer) · u64 number of groups
+//! per group: u64 offset · u64 length · 16 bytes BLAKE3 (first half) of its bytes
+//!            u64 non-zero · u64 non-finite · f32 largest magnitude · f64 sum of squares
+//! ```
+//! Files are written append-only; every byte is covered by one of the checksums.
+
+use std::ops::Range;
+
+use uuid::Uuid;
+
+use crate::block::GroupShape;
+use crate::error::{Error, Result};
+use crate::limits;
+use crate::stats::GroupStats;
+use crate::tensor::{DType, Shape, mem_len};
+
+const MAGIC: &[u8; 4] = b"GMAT";
+const END_MAGIC: &[u8; 4] = b"TAMG";
+/// The version this program writes and reads.
+pub const VERSION: u32 = 3;
+/// Bytes before the first row group.
+pub const HEAD: u64 = 8;
+/// Bytes of the trailer.
+pub const TRAILER: u64 = 64;
+/// Bytes of a row group's checksum.
+pub const SUM: usize = 16;
+
+/// The first bytes of a file.
+#[must_use]
+pub fn head() -> [u8; 8] {
+    let mut head = [0; 8];
+    head[..4].copy_from_slice(MAGIC);
+    head[4..].copy_from_slice(&VERSION.to_le_bytes());
+    head
+}
+
+/// Checksum of an encoded row group.
+#[must_use]
+pub fn checksum(bytes: &[u8]) -> [u8; SUM] {
+    let mut sum = [0; SUM];
+    sum.copy_from_slice(&blake3::hash(bytes).as_bytes()[..SUM]);
+    sum
+}
+
+/// Where a row group is and what is in it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Group {
+    /// Offset in the file.
+    pub offset: u64,
+    /// Bytes.
+    pub len: u64,
+    /// Checksum of these bytes.
+    pub sum: [u8; SUM],
+    /// What import saw.
+    pub stats: GroupStats,
+}
+
+/// The index of a tensor file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Index {
+    /// Element type of the source.
+    pub dtype: DType,
+    /// Name of the block format.
+    pub format: String,
+    /// Dimensions of the source, slowest first.
+    pub shape: Shape,
+    /// The tensor's id; a file under another name is noticed.
+    pub id: Uuid,
+    /// BLAKE3 of the source bytes.
+    pub source_hash: [u8; 32],
+    /// BLAKE3 of everything that decided these bytes (source, format, version).
+    pub fingerprint: [u8; 32],
+    /// Share of lanes an octave above the median (see [`crate::stats::LaneTops`]).
+    pub importance: f64,
+    /// Rows of every group but the last.
+    pub group_rows: u64,
+    /// The groups, in row order.
+    pub groups: Vec<Group>,
+}
+
+impl Index {
+    /// Rows and columns as the codecs see them. A tensor of one dimension has rows of one element,
+    /// so that it can be cut anywhere.
+    #[must_use]
+    pub fn matrix(&self) -> (u64, u64) {
+        matrix(&self.shape)
+    }
+
+    /// The rows of a group, if there is such a group.
+    #[must_use]
+    pub fn group_rows(&self, group: usize) -> Range<u64> {
+        let (rows, _) = self.matrix();
+        let start = (group as u64).saturating_mul(self.group_rows).min(rows);
+        start..start.saturating_add(self.group_rows).min(rows)
+    }
+
+    /// Shape of a group for its block format.
+    ///
+    /// # Errors
+    /// `Limit` if it does not fit in memory.
+    pub fn group_shape(&self, group: usize) -> Result<GroupShape> {
+        let rows = self.group_rows(group);
+        let (_, cols) = self.matrix();
+        Ok(GroupShape {
+            dtype: self.dtype,
+            rows: mem_len(rows.end - rows.start)?,
+            cols: mem_len(cols)?,
+        })
+    }
+
+    /// Statistics of the whole tensor.
+    #[must_use]
+    pub fn stats(&self) -> GroupStats {
+        self.groups.iter().fold(GroupStats::default(), |sum, group| sum.merge(group.stats))
+    }
+
+    /// Index and trailer, to be appended after the last row group, which ends at `offset`.
+    #[must_use]
+    pub fn to_bytes(&self, offset: u64) -> Vec<u8> {
+        let mut out = vec![self.dtype.code()];
+        put_text(&mut out, &self.format);
+        put(&mut out, &(self.shape.rank() as u64).to_le_bytes()[..2]);
+        for dim in self.shape.dims() {
+            put(&mut out, &dim.to_le_bytes());
+        }
+        put_text(&mut out, &self.id.to_string());
+        put(&mut out, &self.source_hash);
+        put(&mut out, &self.fingerprint);
+        put(&mut out, &self.importance.to_le_bytes());
+        put(&mut out, &self.group_rows.to_le_bytes());
+        put(&mut out, &(self.groups.len() as u64).to_le_bytes());
+        for group in &self.groups {
+            put(&mut out, &group.offset.to_le_bytes());
+            put(&mut out, &group.len.to_le_bytes());
+            put(&mut out, &group.sum);
+            put(&mut out, &group.stats.nonzero.to_le_bytes());
+            put(&mut out, &group.stats.non_finite.to_le_bytes());
+            put(&mut out, &group.stats.max_abs.to_le_bytes());
+            put(&mut out, &group.stats.sum_sq.to_le_bytes());
+        }
+        let index_len = out.len() as u64;
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&head()).update(&out);
+        put(&mut out, &offset.to_le_bytes());
+        put(&mut out, &index_len.to_le_bytes());
+        hasher.update(&offset.to_le_bytes()).update(&index_len.to_le_bytes());
+        put(&mut out, hasher.finalize().as_bytes());
+        put(&mut out, &VERSION.to_le_bytes());
+        put(&mut out, &[0; 8]);
+        put(&mut out, END_MAGIC);
+        out
+    }
+
+    /// Reads the index through `read(offset, len)`, which returns exactly these bytes of a file of
+    /// `file_len` bytes.
+    ///
+    /// # Errors
+    /// `Malformed` with the byte offset if the file is truncated, damaged or contradicts itself;
+    /// `Unsupported` for files of the earlier program (versions 1 and 2) and newer ones.
+    pub fn read(file_len: u64, mut read: impl FnMut(u64, usize) -> Result<Vec<u8>>) -> Result<Self> {
+        if file_len < HEAD + TRAILER {
+            return Err(truncated(format!("it has only {file_len} bytes")));
+        }
+        let head_bytes = read(0, HEAD as usize)?;
+        check_head(&head_bytes)?;
+        let trailer = read(file_len - TRAILER, TRAILER as usize)?;
+        let mut at = Cursor { bytes: &trailer, at: 0 };
+        let (offset, index_len) = (at.u64()?, at.u64()?);
+        let sum: [u8; 32] = at.array()?;
+        let (version, zero, end) = (at.u32()?, at.array::<8>()?, at.array::<4>()?);
+        if &end != END_MAGIC {
+            return Err(truncated("its last bytes are not those of a tensor file".into()));
+        }
+        if version != VERSION || zero != [0; 8] {
+            return Err(damaged("the trailer", file_len - TRAILER));
+        }
+        let expected_end = offset.checked_add(index_len).and_then(|end| end.checked_add(TRAILER));
+        if offset < HEAD || expected_end != Some(file_len) {
+            return Err(damaged("the trailer", file_len - TRAILER));
+        }
+        let bytes = read(offset, mem_len(index_len)?)?;
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&head_bytes).update(&bytes);
+        hasher.update(&offset.to_le_bytes()).update(&index_len.to_le_bytes());
+        if hasher.finalize() != sum {
+            return Err(damaged("the index", offset));
+        }
+        Self::parse(&bytes, offset)
+    }
+
+    /// The fields, once the checksum has been found right. A wrong one can only have been written
+    /// on purpose, so messages need not be gentle, but nothing may panic or allocate much.
+    fn parse(bytes: &[u8], data_end: u64) -> Result<Self> {
+        let mut at = Cursor { bytes, at: 0 };
+        let code = at.array::<1>()?[0];
+        let dtype = DType::from_code(code)
+            .ok_or_else(|| Error::malformed(format!("unknown dtype code {code} in the index")))?;
+        let format = at.text()?;
+        let rank = usize::from(u16::from_le_bytes(at.array()?));
+        if rank > limits::RANK {
+            return Err(Error::malformed(format!("{rank} dimensions in the index")));
+        }
+        let dims = (0..rank).map(|_| at.u64()).collect::<Result<Vec<_>>>()?;
+        let shape = Shape::try_new(dims)?;
+        let id = Uuid::parse_str(&at.text()?)
+            .map_err(|e| Error::malformed("the tensor id in the index is not a UUID").with_source(e))?;
+        let (source_hash, fingerprint) = (at.array()?, at.array()?);
+        let importance = f64::from_le_bytes(at.array()?);
+        let (group_rows, count) = (at.u64()?, at.u64()?);
+        let (rows, _) = matrix(&shape);
+        if group_rows == 0 || count != rows.div_ceil(group_rows) || count > limits::ROW_GROUPS {
+            return Err(Error::malformed(format!(
+                "{count} groups of {group_rows} rows do not make {rows} rows"
+            )));
+        }
+        let mut groups = Vec::new();
+        let mut end = HEAD;
+        for _ in 0..count {
+            let group = at.group()?;
+            if group.offset != end {
+                return Err(Error::malformed(format!("row groups leave a gap at byte {end}")));
+            }
+            end = end
+                .checked_add(group.len)
+                .ok_or_else(|| Error::malformed("a row group of absurd length"))?;
+            groups.push(group);
+        }
+        if end != data_end || at.at != bytes.len() {
+            return Err(Error::malformed(format!("row groups end at byte {end}, not {data_end}")));
+        }
+        Ok(Self {
+            dtype,
+            format,
+            shape,
+            id,
+            source_hash,
+            fingerprint,
+            importance,
+            group_rows,
+            groups,
+        })
+    }
+}
+
+/// Rows and columns of a shape as the codecs see them (see [`Index::matrix`]).
+#[must_use]
+pub fn matrix(shape: &Shape) -> (u64, u64) {
+    if shape.rank() <= 1 { (shape.elems(), 1) } else { (shape.rows(), shape.cols()) }
+}
+
+fn check_head(head_bytes: &[u8]) -> Result<()> {
+    let (magic, version) = head_bytes.split_at(4);
+    if magic != MAGIC {
+        return Err(Error::malformed("not a tensor file: the magic bytes at byte 0 are missing"));
+    }
+    if head_bytes == head() {
+        return Ok(());
+    }
+    let mut number = [0; 4];
+    number.copy_from_slice(version);
+    match u32::from_le_bytes(number) {
+        old @ (1 | 2) => Err(Error::unsupported(format!(
+            "tensor file version {old} was written by the earlier gmat-cli, which this program does not read"
+        ))
+        .with_hint("import the model again")),
+        other => Err(Error::unsupported(format!(
+            "tensor file version {other} is not supported; this program reads version {VERSION}"
+        ))
+        .with_hint("the file is damaged or was written by a newer gmat")),
+    }
+}
+
+fn truncated(why: String) -> Error {
+    Error::malformed(format!("tensor file is truncated: {why}"))
+        .with_hint("the store is incomplete; import the model again")
+}
+
+/// A checksum failed in `part`, which starts at byte `offset`.
+#[must_use]
+pub fn damaged(part: &str, offset: u64) -> Error {
+    Error::malformed(format!("{part} at byte {offset} is damaged: its checksum does not match"))
+        .with_hint("the file changed after it was written; import the model again")
+}
+
+fn put(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend_from_slice(bytes);
+}
+
+/// Texts here are names of formats and ids, which are short by construction.
+fn put_text(out: &mut Vec<u8>, text: &str) {
+    let text = text.get(..text.len().min(255)).unwrap_or_default();
+    out.extend_from_slice(&(text.len() as u64).to_le_bytes()[..1]);
+    out.extend_from_slice(text.as_bytes());
+}
+
+struct Cursor<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Cursor<'a> {
+    fn take(&mut self, len: usize) -> Result<&'a [u8]> {
+        let taken = self.at.checked_add(len).and_then(|end| self.bytes.get(self.at..end));
+        let taken = taken.ok_or_else(|| Error::malformed("the index ends too early"))?;
+        self.at += len;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
+        let mut out = [0; N];
+        out.copy_from_slice(self.take(N)?);
+        Ok(out)
+    }
+
+    fn u32(&mut self) -> Result<u32> {
+        Ok(u32::from_le_bytes(self.array()?))
+    }
+
+    fn u64(&mut self) -> Result<u64> {
+        Ok(u64::from_le_bytes(self.array()?))
+    }
+
+    fn text(&mut self) -> Result<String> {
+        let len = usize::from(self.array::<1>()?[0]);
+        String::from_utf8(self.take(len)?.to_vec())
+            .map_err(|_| Error::malformed("a text in the index is not UTF-8"))
+    }
+
+    fn group(&mut self) -> Result<Group> {
+        Ok(Group {
+            offset: self.u64()?,
+            len: self.u64()?,
+            sum: self.array()?,
+            stats: GroupStats {
+                nonzero: self.u64()?,
+                non_finite: self.u64()?,
+                max_abs: f32::from_le_bytes(self.array()?),
+                sum_sq: f64::from_le_bytes(self.array()?),
+            },
+        })
+    }
+}
