@@ -66,7 +66,10 @@ fn load<const N: usize>(row: &[f32], at: usize) -> [u32; N] {
 
 /// One lane that is not all zero. `top` is its largest magnitude, `lift` the notches by which the
 /// values are above the true ones.
-#[inline]
+///
+/// Inlined by force, as are the codes: with the loops of one lane in one place the constants stay in
+/// registers, which is worth a third of the speed.
+#[inline(always)]
 fn encode_lane<const N: usize, const BITS: u32, const ROWS: usize, const LEN: usize>(
     lane: &[[u32; N]; ROWS],
     top: u32,
@@ -108,18 +111,25 @@ fn encode_lane<const N: usize, const BITS: u32, const ROWS: usize, const LEN: us
 }
 
 /// The codes of one row of a lane whose scale is `j0` notches.
-#[inline]
+#[inline(always)]
 fn codes<const N: usize, const BITS: u32>(bits: &[u32; N], j0: i32) -> Codes<N> {
     let half_step = Layout::<N, BITS>::STEP / 2;
     // One linear code is `power / 2^BITS`.
     let per_code = f64::from(1u32 << BITS) / f64::from(f32::from_bits(power_bits(j0)));
-    bits.map(|bits| {
-        let magnitude = bits & !SIGN;
-        let distance = notch(magnitude) - j0;
+    // One loop of look-ups, then one of arithmetic without a branch, which vectorizes.
+    let mut distances = [0; N];
+    for (distance, bits) in distances.iter_mut().zip(bits) {
+        *distance = notch(bits & !SIGN) - j0;
+    }
+    let mut codes = [0; N];
+    for ((code, &distance), bits) in codes.iter_mut().zip(&distances).zip(bits) {
         let log = ((distance + half_step) >> Layout::<N, BITS>::STEP_SHIFT) + (1 << BITS);
-        let linear = f64::from(f32::from_bits(magnitude)) * per_code + ROUNDER;
-        if distance >= 0 { log as u32 } else { low_half(linear.to_bits()) & 0xffff }
-    })
+        let magnitude = f64::from(f32::from_bits(bits & !SIGN));
+        let linear = low_half((magnitude * per_code + ROUNDER).to_bits()) & 0xffff;
+        let below = (distance >> 31) as u32;
+        *code = (linear & below) | (log as u32 & !below);
+    }
+    codes
 }
 
 #[inline]
