@@ -158,6 +158,19 @@ fn encoding_again_changes_nothing() {
     all.push(Rows::generate("Student's t", 64, 512, || rng.student_t() * 1e-3));
     let any = std::iter::repeat_with(|| f32::from_bits(rng.bits32())).filter(|v| v.is_finite());
     all.push(Rows::f32("any bits", 64, any.take(1 << 18).collect()));
+    // Lanes at both ends of `f32`: their tops are denormal or nearly, or close to the largest.
+    for (from, to) in [(1, 0x3000), (1, 0x0a00_0000), (0x7d00_0000, 0x7f80_0000)] {
+        let mut top = 0;
+        let ends = (0..1 << 16).map(|i| {
+            if i % 8 == 0 {
+                top = from + rng.below(to - from);
+            }
+            let below = [1, 1 << 23, 5 << 23][rng.below(3)];
+            let bits = u32::try_from(top.saturating_sub(rng.below(below))).unwrap();
+            f32::from_bits(bits | (rng.bits32() & 1) << 31)
+        });
+        all.push(Rows::f32(format!("tops {from:#x} to {to:#x}"), 64, ends.collect()));
+    }
     all.extend(trained().unwrap());
     for format in formats() {
         for rows in &all {

@@ -201,8 +201,13 @@ mod tests {
 
     #[test]
     fn notches_are_exact_for_every_mantissa() {
-        // All 2^23 mantissas: the notch rises by one exactly at the borders, which the test above
-        // has shown to be right.
+        // The borders against a logarithm: neighbours differ by more than 7e-5 notches there.
+        let log = |mantissa: u32| 1024.0 * fmath::log2_f64(1.0 + f64::from(mantissa) / 8388608.0);
+        for r in 1..1024u16 {
+            let border = reaches(r.into());
+            assert!(log(border) > f64::from(r) && log(border - 1) < f64::from(r), "notch {r}");
+        }
+        // All 2^23 mantissas: the notch rises by one exactly at the borders.
         for (r, expected) in (0..1024).zip(0..) {
             for mantissa in reaches(r)..reaches(r + 1) {
                 assert_eq!(notch((127 << 23) | mantissa), expected, "{mantissa:#x}");
