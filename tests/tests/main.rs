@@ -1,0 +1,10 @@
+//! All integration tests in one binary, one module per subject: linking is what takes the time.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "in a test, a panic is the report"
+)]
+
+mod recipes;
