@@ -14,6 +14,7 @@ pub mod format;
 pub mod limits;
 pub mod progress;
 pub mod quant;
+pub mod recipe;
 pub mod registry;
 pub mod stats;
 pub mod tensor;

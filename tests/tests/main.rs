@@ -1,4 +1,12 @@
-//! All integration tests, in one binary: a module per subject.
+//! All integration tests in one binary, one module per subject: linking is what takes the time.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "in a test, a panic is the report"
+)]
 
 mod block_lanes;
 mod block_laws;
+mod recipes;

@@ -81,7 +81,9 @@ pub fn parse(json: &[u8], file_len: u64) -> Result<Header> {
         if !seen.insert(name.clone()) {
             return Err(Error::malformed(format!("tensor `{name}` occurs twice in the header")));
         }
-        tensors.push(checked(name.clone(), &entry, data_start).context(|| format!("tensor `{name}`"))?);
+        tensors.push(
+            checked(name.clone(), &entry, data_start).context(|| format!("tensor `{name}`"))?,
+        );
     }
     tensors.sort_by(|a, b| (a.offset, &a.info.name).cmp(&(b.offset, &b.info.name)));
     check_cover(&tensors, data_start, file_len)?;
@@ -115,7 +117,8 @@ fn checked(name: String, entry: &RawEntry, data_start: u64) -> Result<Entry> {
         )));
     }
     let offset = data_start.checked_add(start).filter(|at| at.checked_add(len).is_some());
-    let offset = offset.ok_or_else(|| Error::malformed(format!("data offset {start} is absurd")))?;
+    let offset =
+        offset.ok_or_else(|| Error::malformed(format!("data offset {start} is absurd")))?;
     Ok(Entry { info, offset })
 }
 

@@ -6,7 +6,7 @@
 //! 8   row groups, one after the other, each as its block format encodes it
 //! F   index (see below), at the offset named in the trailer
 //!     trailer, 64 bytes: u64 F · u64 index length · 32 bytes BLAKE3 of bytes 0..8, the index and
-//!     the 16 bytes before · u32 version · u32 zero · 4 bytes zero · magic "TAMG"
+//!     the 16 bytes before · u32 version · 8 bytes zero · magic "TAMG"
 //! ```
 //! The index, all integers little-endian:
 //! ```text
@@ -172,13 +172,16 @@ impl Index {
     /// # Errors
     /// `Malformed` with the byte offset if the file is truncated, damaged or contradicts itself;
     /// `Unsupported` for files of the earlier program (versions 1 and 2) and newer ones.
-    pub fn read(file_len: u64, mut read: impl FnMut(u64, usize) -> Result<Vec<u8>>) -> Result<Self> {
+    pub fn read(
+        file_len: u64,
+        mut read: impl FnMut(u64, usize) -> Result<Vec<u8>>,
+    ) -> Result<Self> {
         if file_len < HEAD + TRAILER {
             return Err(truncated(format!("it has only {file_len} bytes")));
         }
-        let head_bytes = read(0, HEAD as usize)?;
+        let head_bytes = read(0, head().len())?;
         check_head(&head_bytes)?;
-        let trailer = read(file_len - TRAILER, TRAILER as usize)?;
+        let trailer = read(file_len - TRAILER, mem_len(TRAILER)?)?;
         let mut at = Cursor { bytes: &trailer, at: 0 };
         let (offset, index_len) = (at.u64()?, at.u64()?);
         let sum: [u8; 32] = at.array()?;
@@ -217,8 +220,9 @@ impl Index {
         }
         let dims = (0..rank).map(|_| at.u64()).collect::<Result<Vec<_>>>()?;
         let shape = Shape::try_new(dims)?;
-        let id = Uuid::parse_str(&at.text()?)
-            .map_err(|e| Error::malformed("the tensor id in the index is not a UUID").with_source(e))?;
+        let id = Uuid::parse_str(&at.text()?).map_err(|e| {
+            Error::malformed("the tensor id in the index is not a UUID").with_source(e)
+        })?;
         let (source_hash, fingerprint) = (at.array()?, at.array()?);
         let importance = f64::from_le_bytes(at.array()?);
         let (group_rows, count) = (at.u64()?, at.u64()?);
