@@ -1,8 +1,9 @@
 //! Model architectures: what GGUF calls a model's tensors and which keys it wants.
 
 use crate::config::ModelConfig;
-use crate::error::Result;
+use crate::error::{Error, Result, nearest};
 use crate::format::gguf::Meta;
+use crate::tensor::Shape;
 
 /// How sure a probe is that something is its own. Highest wins; a tie is an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,6 +43,51 @@ pub enum RowMap {
         /// Number of heads; rows must be an even multiple of it.
         heads: u64,
     },
+}
+
+impl RowMap {
+    /// How many rows a map sees in a tensor of that shape: the slowest dimension, so that a bias
+    /// (one dimension) has one row per element, as the weight beside it has.
+    #[must_use]
+    pub fn rows_of(shape: &Shape) -> u64 {
+        shape.dims().first().copied().unwrap_or(1)
+    }
+
+    /// The number of consecutive rows within which the map stays: output rows `k * n .. (k + 1) * n`
+    /// come from source rows `k * n .. (k + 1) * n`. One head, or one row if nothing moves.
+    ///
+    /// # Errors
+    /// `Shape` if `rows` is not an even multiple of the number of heads.
+    pub fn unit_rows(self, rows: u64) -> Result<u64> {
+        let Self::RopeInterleave { heads } = self else { return Ok(1) };
+        let even = heads
+            .checked_mul(2)
+            .filter(|&pairs| pairs > 0 && rows > 0 && rows.is_multiple_of(pairs));
+        match even {
+            Some(_) => Ok(rows / heads),
+            None => Err(Error::shape(format!(
+                "{rows} rows are not {heads} attention heads with an even number of rows each"
+            ))),
+        }
+    }
+
+    /// The source row that becomes output row `out_row` of a tensor with `rows` rows.
+    ///
+    /// # Errors
+    /// `Shape` if there is no such row, or as [`Self::unit_rows`].
+    pub fn source_row(self, out_row: u64, rows: u64) -> Result<u64> {
+        if out_row >= rows {
+            return Err(Error::shape(format!("row {out_row} of a tensor with {rows} rows")));
+        }
+        let unit = self.unit_rows(rows)?;
+        Ok(match self {
+            Self::Identity => out_row,
+            Self::RopeInterleave { .. } => {
+                let within = out_row % unit;
+                out_row - within + (within % 2) * (unit / 2) + within / 2
+            }
+        })
+    }
 }
 
 /// A small tensor that is computed from the config, not read.
@@ -86,5 +132,120 @@ pub trait ModelArch: Sync {
     fn generated(&self, config: &ModelConfig) -> Result<Vec<Generated>> {
         let _ = config;
         Ok(Vec::new())
+    }
+}
+
+/// The architecture among `known` that a model is of: the one with the highest score.
+///
+/// # Errors
+/// `Unsupported` if none wants it, or if two want it equally; `Malformed` if the config does not
+/// say what the model is.
+pub fn choose(
+    known: &[&'static dyn ModelArch],
+    config: &ModelConfig,
+) -> Result<&'static dyn ModelArch> {
+    let best = known.iter().map(|arch| arch.score(config)).max().unwrap_or(Score::No);
+    let mut winners = known.iter().filter(|arch| best > Score::No && arch.score(config) == best);
+    match (winners.next(), winners.next()) {
+        (Some(arch), None) => Ok(*arch),
+        (Some(a), Some(b)) => Err(Error::unsupported(format!(
+            "this model could be `{}` as well as `{}`",
+            a.name(),
+            b.name()
+        ))),
+        (None, _) => Err(unknown(known, config)),
+    }
+}
+
+fn unknown(known: &[&'static dyn ModelArch], config: &ModelConfig) -> Error {
+    let Some(given) = config.architecture() else {
+        return Error::malformed("`config.json` does not name the model's class")
+            .with_hint("`architectures` should be a list with one name");
+    };
+    let names = known.iter().flat_map(|arch| arch.hf_names().iter().copied());
+    let list = names.clone().collect::<Vec<_>>().join(", ");
+    let error = Error::unsupported(format!(
+        "model class `{given}` is not supported; supported are: {list}"
+    ));
+    match nearest(given, names) {
+        Some(name) => error.with_hint(format!("the nearest supported class is `{name}`")),
+        None => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interleaving_is_a_permutation_within_heads() {
+        let map = RowMap::RopeInterleave { heads: 3 };
+        assert_eq!(map.unit_rows(18).ok(), Some(6));
+        let rows: Vec<u64> = (0..18).filter_map(|row| map.source_row(row, 18).ok()).collect();
+        assert_eq!(&rows[..6], [0, 3, 1, 4, 2, 5]);
+        assert_eq!(&rows[6..12], [6, 9, 7, 10, 8, 11]);
+        let mut sorted = rows.clone();
+        sorted.sort_unstable();
+        assert_eq!(sorted, (0..18).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn rows_that_do_not_fit_the_heads_are_refused() {
+        for (heads, rows) in [(0, 4), (4, 0), (4, 12), (3, 16), (u64::MAX, 8), (1 << 63, 8)] {
+            let map = RowMap::RopeInterleave { heads };
+            assert!(map.unit_rows(rows).is_err(), "{heads} heads, {rows} rows");
+            assert!(map.source_row(0, rows).is_err(), "{heads} heads, {rows} rows");
+        }
+        let map = RowMap::RopeInterleave { heads: 2 };
+        assert!(map.source_row(8, 8).is_err());
+        assert!(RowMap::Identity.source_row(8, 8).is_err());
+        assert_eq!(RowMap::Identity.source_row(7, 8).ok(), Some(7));
+        assert_eq!(RowMap::Identity.unit_rows(0).ok(), Some(1));
+    }
+
+    struct Named(&'static str, &'static [&'static str], Score);
+
+    impl ModelArch for Named {
+        fn name(&self) -> &'static str {
+            self.0
+        }
+        fn hf_names(&self) -> &'static [&'static str] {
+            self.1
+        }
+        fn score(&self, _: &ModelConfig) -> Score {
+            self.2
+        }
+        fn place(&self, _: &str, _: &ModelConfig) -> Result<Option<Placement>> {
+            Ok(None)
+        }
+        fn metadata(&self, _: &ModelConfig, _: &mut Meta) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_surest_architecture_wins_and_a_tie_is_an_error() {
+        let config = ModelConfig::parse(br#"{"architectures":["FooForCausalLm"]}"#);
+        let Ok(config) = config else { unreachable!() };
+        let chosen = |known: &[&'static dyn ModelArch]| choose(known, &config).map(|a| a.name());
+        static A: Named = Named("a", &["FooForCausalLM"], Score::Fallback);
+        static B: Named = Named("b", &["Bar"], Score::Likely);
+        static C: Named = Named("c", &["Baz"], Score::Likely);
+        static NO: Named = Named("d", &["FooForCausalLM"], Score::No);
+        assert_eq!(chosen(&[&A, &B]).ok(), Some("b"));
+        assert_eq!(chosen(&[&NO, &A]).ok(), Some("a"));
+        let tie = chosen(&[&A, &B, &C]).err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(tie.contains("`b`") && tie.contains("`c`"), "{tie}");
+        let none = choose(&[&NO], &config).err();
+        assert!(none.is_some_and(|e| e.hint().is_some_and(|h| h.contains("FooForCausalLM"))));
+        assert!(choose(&[&NO], &ModelConfig::default()).is_err());
+    }
+
+    #[test]
+    fn a_bias_has_one_row_per_element() {
+        let rows = |dims: &[u64]| Shape::try_new(dims.to_vec()).map(|s| RowMap::rows_of(&s)).ok();
+        assert_eq!(rows(&[48]), Some(48));
+        assert_eq!(rows(&[48, 64]), Some(48));
+        assert_eq!(rows(&[]), Some(1));
     }
 }

@@ -54,16 +54,25 @@ impl ModelConfig {
         NESTED.iter().any(|key| self.root.get(*key).is_some_and(Value::is_object))
     }
 
-    /// The class name of the (text) model: `architectures[0]`.
+    /// The class name of the (text) model: `architectures[0]`; that of the whole model if the
+    /// nested config names none (it is often present and null there).
     #[must_use]
     pub fn architecture(&self) -> Option<&str> {
-        self.merged.get("architectures")?.as_array()?.first()?.as_str()
+        [&self.merged, &self.root]
+            .into_iter()
+            .find_map(|keys| keys.get("architectures")?.as_array()?.first()?.as_str())
     }
 
     /// The first of `keys` that is present and not null.
     #[must_use]
     pub fn value(&self, keys: &[&str]) -> Option<&Value> {
         keys.iter().filter_map(|key| self.merged.get(*key)).find(|value| !value.is_null())
+    }
+
+    /// Whether the key is there, if only as null.
+    #[must_use]
+    pub fn is_stated(&self, key: &str) -> bool {
+        self.merged.contains_key(key)
     }
 
     /// An unsigned integer under the first of `keys` that is present.
@@ -178,5 +187,15 @@ mod tests {
         assert!(config.u64(&["architectures"]).is_err());
         assert!(config.require_u64(&["absent"]).is_err());
         assert!(ModelConfig::parse(b"[]").is_err());
+    }
+
+    #[test]
+    fn a_nested_config_without_a_class_leaves_the_outer_one() {
+        for nested in ["null", "[]"] {
+            let json =
+                format!(r#"{{"architectures":["X"],"text_config":{{"architectures":{nested}}}}}"#);
+            let Ok(config) = ModelConfig::parse(json.as_bytes()) else { unreachable!() };
+            assert_eq!(config.architecture(), Some("X"));
+        }
     }
 }
