@@ -3,6 +3,7 @@
 //! Each codec is one file in `block/`, `quant/`, `arch/` or `token/`; the build script finds it.
 //! Files beside those folders hold what several codecs of a family share.
 
+mod decoder;
 mod lanes;
 
 include!(concat!(env!("OUT_DIR"), "/codecs.rs"));

@@ -1,0 +1,116 @@
+//! Llama and the models that are computed the same way: Mistral, and text parts of wrappers.
+//!
+//! The runtime rotates neighbouring rows of a head, checkpoints keep the two halves apart: rows of
+//! queries and keys (weights and biases) are interleaved. Tensors and keys: the `llama` sections of
+//! the GGUF specification of the ggml project.
+//!
+//! Accepted classes: [`Llama::hf_names`]; or a nested config of type `llama` or `mistral`.
+//! Limits: no mixtures of experts, full rotary embeddings only.
+
+use gmat_core::arch::{Generated, ModelArch, Placement, RowMap, Score};
+use gmat_core::config::ModelConfig;
+use gmat_core::error::Result;
+use gmat_core::format::gguf::Meta;
+use gmat_core::register_arch;
+
+use crate::decoder::{self, ClassDefaults, Hparams, Named, Rope};
+
+/// The architecture.
+struct Llama;
+
+register_arch!(Llama);
+
+const LLAMA: ClassDefaults = ClassDefaults {
+    vocabulary: 32_000,
+    layers: 32,
+    embedding: 4096,
+    feed_forward: 11_008,
+    heads: 32,
+    kv_heads: None,
+    head_dim: None,
+    states_head_dim: true,
+    context: 2048,
+    rope_theta: 10_000.0,
+    rms_epsilon: 1e-6,
+};
+
+const MISTRAL: ClassDefaults = ClassDefaults {
+    feed_forward: 14_336,
+    kv_heads: Some(8),
+    states_head_dim: false,
+    context: 131_072,
+    ..LLAMA
+};
+
+impl Llama {
+    /// The sizes that the model's class stands for: Mistral or Llama.
+    fn class(config: &ModelConfig) -> Result<&'static ClassDefaults> {
+        let named = config.architecture().is_some_and(|name| name.starts_with("Mistral"));
+        let mistral = config.str(&["model_type"])?.map_or(named, |name| name == "mistral");
+        Ok(if mistral { &MISTRAL } else { &LLAMA })
+    }
+
+    fn hparams(config: &ModelConfig) -> Result<Hparams> {
+        decoder::require_plain(config, "llama")?;
+        Hparams::read(config, Self::class(config)?)
+    }
+
+    fn rope(config: &ModelConfig) -> Result<Rope> {
+        Rope::read(config, LLAMA.rope_theta)
+    }
+}
+
+impl ModelArch for Llama {
+    fn name(&self) -> &'static str {
+        "llama"
+    }
+
+    fn hf_names(&self) -> &'static [&'static str] {
+        &[
+            "LlamaForCausalLM",
+            "LLaMAForCausalLM",
+            "LlamaModel",
+            "MistralForCausalLM",
+            "MistralModel",
+            "VLlama3ForCausalLM",
+            "IQuestCoderForCausalLM",
+        ]
+    }
+
+    fn score(&self, config: &ModelConfig) -> Score {
+        decoder::score(config, self.hf_names(), &["llama", "mistral"])
+    }
+
+    fn place(&self, tensor: &str, config: &ModelConfig) -> Result<Option<Placement>> {
+        let hparams = Self::hparams(config)?;
+        let layered = [decoder::ATTENTION, decoder::FEED_FORWARD, decoder::NORMS];
+        let named = decoder::find(tensor, hparams.layers, &[decoder::EMBEDDINGS], &layered)?;
+        Ok(named.map(|named| {
+            let heads = match &named {
+                Named::Tensor { module: "attn_q", .. } => Some(hparams.heads),
+                Named::Tensor { module: "attn_k", .. } => Some(hparams.kv_heads),
+                _ => None,
+            };
+            match (named.in_order(), heads) {
+                (Placement::Tensor { name, .. }, Some(heads)) => {
+                    Placement::Tensor { name, rows: RowMap::RopeInterleave { heads } }
+                }
+                (placement, _) => placement,
+            }
+        }))
+    }
+
+    fn metadata(&self, config: &ModelConfig, out: &mut Meta) -> Result<()> {
+        let hparams = Self::hparams(config)?;
+        hparams.write(self.name(), &Self::rope(config)?, out)?;
+        out.set_count("llama.vocab_size", Hparams::vocabulary(config, Self::class(config)?)?)?;
+        out.set_count("llama.rope.dimension_count", hparams.head_dim)
+    }
+
+    fn generated(&self, config: &ModelConfig) -> Result<Vec<Generated>> {
+        let hparams = Self::hparams(config)?;
+        let factors = Self::rope(config)?.llama3_factors(hparams.head_dim);
+        let generated = |values| Generated { name: "rope_freqs.weight".to_owned(), values };
+        Ok(factors.map(generated).into_iter().collect())
+    }
+}
