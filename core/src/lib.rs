@@ -11,6 +11,7 @@ pub mod convert;
 pub mod error;
 pub mod fmath;
 pub mod format;
+pub mod general;
 pub mod limits;
 pub mod progress;
 pub mod quant;
