@@ -3,4 +3,5 @@
 
 pub use self::model::ModelConfig;
 
+pub mod metadata;
 mod model;
