@@ -1,0 +1,331 @@
+//! Architectures and general metadata against what the reference converter made of small models.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use gmat_core::arch::{ModelArch, Placement, RowMap, choose};
+use gmat_core::config::ModelConfig;
+use gmat_core::convert::to_f32;
+use gmat_core::format::gguf::{Array, Meta, Value};
+use gmat_core::general::{self, ModelFacts, NameParts, Parameters};
+use gmat_core::{DType, ErrorKind, Registry, Shape};
+use safetensors::SafeTensors;
+use serde_json::{Value as Json, json};
+use sha2::{Digest, Sha256};
+
+const MODELS: [&str; 5] = ["llama3", "llama2", "mistral", "qwen2", "qwen3"];
+
+fn data() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("data/oracle")
+}
+
+fn json_file(path: &Path) -> Json {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+fn config(json: &Json) -> ModelConfig {
+    ModelConfig::from_map(json.as_object().unwrap().clone())
+}
+
+fn arch_of(config: &ModelConfig) -> &'static dyn ModelArch {
+    let registry = Registry::builtin(gmat_codecs::link()).unwrap();
+    choose(registry.archs(), config).unwrap()
+}
+
+/// A tensor of the file: dimensions (slowest first) and F32 values.
+type Tensors = BTreeMap<String, (Vec<u64>, Vec<f32>)>;
+
+/// What an export at F32 would hold.
+fn exported(arch: &dyn ModelArch, config: &ModelConfig, file: &[u8]) -> Tensors {
+    let mut out = Tensors::new();
+    for (source, view) in SafeTensors::deserialize(file).unwrap().tensors() {
+        let placement = arch.place(&source, config).unwrap();
+        let Some(Placement::Tensor { name, rows }) = placement else {
+            panic!("{source}: {placement:?}");
+        };
+        let dims: Vec<u64> = view.shape().iter().map(|&dim| dim as u64).collect();
+        let dtype = DType::from_name(&view.dtype().to_string()).unwrap();
+        let mut values = vec![0.0; view.shape().iter().product()];
+        to_f32(dtype, view.data(), &mut values).unwrap();
+        let count = RowMap::rows_of(&Shape::try_new(dims.clone()).unwrap());
+        let cols = values.len() / usize::try_from(count).unwrap();
+        let unit = rows.unit_rows(count).unwrap();
+        let moved = (0..count).flat_map(|row| {
+            let from = rows.source_row(row, count).unwrap();
+            assert_eq!(from / unit, row / unit, "{source}: row {row} leaves its unit");
+            let start = usize::try_from(from).unwrap() * cols;
+            values[start..start + cols].to_vec()
+        });
+        let moved: Vec<f32> = moved.collect();
+        assert!(out.insert(name.clone(), (dims, moved)).is_none(), "{name} twice");
+    }
+    for generated in arch.generated(config).unwrap() {
+        let dims = vec![generated.values.len() as u64];
+        assert!(out.insert(generated.name.clone(), (dims, generated.values)).is_none());
+    }
+    out
+}
+
+fn sha256(values: &[f32]) -> String {
+    let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+    Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn check_tensors(model: &str, ours: &Tensors, oracle: &Json) {
+    let expected = oracle["tensors"].as_array().unwrap();
+    let names: Vec<&str> = ours.keys().map(String::as_str).collect();
+    let mut wanted: Vec<&str> = expected.iter().map(|t| t["name"].as_str().unwrap()).collect();
+    wanted.sort_unstable();
+    assert_eq!(names, wanted, "{model}");
+    for tensor in expected {
+        let name = tensor["name"].as_str().unwrap();
+        let (dims, values) = &ours[name];
+        let ggml: Vec<u64> = dims.iter().rev().copied().collect();
+        assert_eq!(json!(ggml), tensor["shape"], "{model} {name}");
+        match tensor["values"].as_array() {
+            Some(expected) => {
+                assert_eq!(values.len(), expected.len(), "{model} {name}");
+                for (value, expected) in values.iter().zip(expected) {
+                    let expected = expected.as_f64().unwrap();
+                    let error = (f64::from(*value) / expected - 1.0).abs();
+                    assert!(error < 1e-6, "{model} {name}: {value} {expected}");
+                }
+            }
+            None => assert_eq!(json!(sha256(values)), tensor["sha256"], "{model} {name}"),
+        }
+    }
+}
+
+/// A value in the form the oracle has it.
+fn as_oracle(value: &Value) -> Json {
+    let strings = |list: &[Vec<u8>]| -> Vec<String> {
+        list.iter().map(|text| String::from_utf8(text.clone()).unwrap()).collect()
+    };
+    match value {
+        Value::U32(v) => json!({"type": "UINT32", "value": v}),
+        Value::I32(v) => json!({"type": "INT32", "value": v}),
+        Value::F32(v) => json!({"type": "FLOAT32", "value": f64::from(*v)}),
+        Value::Bool(v) => json!({"type": "BOOL", "value": v}),
+        Value::String(_) => json!({"type": "STRING", "value": value.as_str().unwrap()}),
+        Value::Array(Array::String(list)) => {
+            json!({"type": "ARRAY", "elem": "STRING", "value": strings(list)})
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Keys of the export plan and of the tokenizer, which are not at issue here.
+fn elsewhere(key: &str) -> bool {
+    key.starts_with("tokenizer.")
+        || ["general.file_type", "general.quantization_version"].contains(&key)
+}
+
+fn check_keys(model: &str, meta: &Meta, oracle: &Json) {
+    let ours: BTreeMap<&str, Json> =
+        meta.entries().iter().map(|(key, value)| (key.as_str(), as_oracle(value))).collect();
+    let kv = oracle["kv"].as_object().unwrap().iter();
+    let full: BTreeMap<&str, Json> = kv
+        .filter(|(key, _)| !elsewhere(key))
+        .map(|(key, value)| (key.as_str(), value.clone()))
+        .collect();
+    // The config as written, without what the model's class fills in, is as good.
+    let plain = &oracle["with_plain_config_json"];
+    assert_eq!(plain["kv_changed"], json!({}), "{model}");
+    assert_eq!(plain["kv_only_here"], json!({}), "{model}");
+    let missing = plain["kv_missing_here"].as_array().unwrap();
+    let mut other = full.clone();
+    other.retain(|key, _| !missing.contains(&json!(key)));
+    if ours != other {
+        assert_eq!(ours, full, "{model}");
+    }
+}
+
+#[test]
+fn oracle_models() {
+    for model in MODELS {
+        let dir = data().join(model);
+        let oracle = json_file(&dir.join("oracle.json"));
+        let config = config(&json_file(&dir.join("config.json")));
+        let arch = arch_of(&config);
+        assert_eq!(json!(arch.name()), oracle["arch"], "{model}");
+        let file = fs::read(dir.join("model.safetensors")).unwrap();
+        let tensors = exported(arch, &config, &file);
+        check_tensors(model, &tensors, &oracle);
+
+        let mut parameters = Parameters::default();
+        tensors.iter().for_each(|(name, (dims, _))| parameters.add(name, dims));
+        let readme = fs::read_to_string(dir.join("README.md")).ok();
+        let generation = fs::read(dir.join("generation_config.json")).unwrap();
+        let facts = ModelFacts {
+            architecture: arch.name(),
+            dir_name: Some(model),
+            config: &config,
+            generation_config: Some(&generation),
+            model_card: readme.as_deref(),
+            parameters,
+        };
+        let mut meta = Meta::new();
+        assert_eq!(general::write(&facts, &mut meta).unwrap(), Vec::<String>::new(), "{model}");
+        arch.metadata(&config, &mut meta).unwrap();
+        check_keys(model, &meta, &oracle);
+    }
+}
+
+#[test]
+fn names_of_many_directories() {
+    let names = json_file(&data().join("metadata_names.json"));
+    let cases = names["from_directory_name"].as_array().unwrap();
+    assert!(cases.len() > 100);
+    for case in cases {
+        let parts = NameParts::of(
+            case["dir_name"].as_str().unwrap(),
+            case["total_params"].as_u64().unwrap(),
+        );
+        let ours = [
+            ("name", parts.name.as_deref().map(general::title)),
+            ("basename", parts.basename),
+            ("finetune", parts.finetune),
+            ("version", parts.version),
+            ("size_label", parts.size_label),
+        ];
+        for (key, value) in ours {
+            assert_eq!(value.as_deref(), case[key].as_str(), "{key} of {case}");
+        }
+    }
+    for case in names["size_label"].as_array().unwrap() {
+        let number = |key: &str| case[key].as_i64().unwrap().unsigned_abs();
+        let label = general::size_label(
+            number("total"),
+            number("shared"),
+            number("expert"),
+            number("count"),
+        );
+        assert_eq!(json!(label), case["label"], "{case}");
+    }
+}
+
+/// The config of a small model with some keys changed; null removes one.
+fn changed(model: &str, changes: &Json) -> ModelConfig {
+    let mut json = json_file(&data().join(model).join("config.json"));
+    let keys = json.as_object_mut().unwrap();
+    for (key, value) in changes.as_object().unwrap() {
+        keys.insert(key.clone(), value.clone());
+        keys.retain(|_, value| !value.is_null());
+    }
+    config(&json)
+}
+
+fn keys_of(arch: &dyn ModelArch, config: &ModelConfig) -> Vec<(String, Value)> {
+    let mut meta = Meta::new();
+    arch.metadata(config, &mut meta).unwrap();
+    meta.entries().to_vec()
+}
+
+#[test]
+fn new_style_configs_give_the_same_file() {
+    let old = changed("llama3", &json!({}));
+    let mut rope = json_file(&data().join("llama3/config.json"))["rope_scaling"].clone();
+    rope["rope_theta"] = json!(500_000.0);
+    let new = changed(
+        "llama3",
+        &json!({"rope_scaling": null, "rope_theta": null, "torch_dtype": null,
+            "rope_parameters": rope, "dtype": "bfloat16"}),
+    );
+    let arch = arch_of(&new);
+    assert_eq!(keys_of(arch, &new), keys_of(arch, &old));
+    assert_eq!(arch.generated(&new).unwrap(), arch.generated(&old).unwrap());
+    assert_eq!(arch.generated(&new).unwrap().len(), 1);
+}
+
+#[test]
+fn wrappers_are_their_text_models() {
+    let text = json_file(&data().join("qwen2/config.json"));
+    let plain = config(&text);
+    let mut unnamed = text.clone();
+    unnamed["architectures"] = Json::Null;
+    for text_config in [text, unnamed] {
+        let wrapper = config(&json!({"architectures": ["LlavaForConditionalGeneration"],
+            "model_type": "llava", "vision_config": {"hidden_size": 7}, "text_config": text_config}));
+        let arch = arch_of(&wrapper);
+        assert_eq!(arch.name(), "qwen2");
+        assert_eq!(keys_of(arch, &wrapper), keys_of(arch, &plain));
+    }
+    let foreign = config(&json!({"architectures": ["OtherForConditionalGeneration"],
+        "text_config": {"model_type": "llama", "architectures": ["OtherForCausalLM"]}}));
+    let registry = Registry::builtin(gmat_codecs::link()).unwrap();
+    let error = choose(registry.archs(), &foreign).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.to_string().contains("OtherForCausalLM"), "{error}");
+}
+
+#[test]
+fn heads_of_queries_and_keys_decide_the_order_of_rows() {
+    let config = changed("llama3", &json!({"num_attention_heads": 8, "num_key_value_heads": 2}));
+    let arch = arch_of(&config);
+    let rows = |tensor: &str| match arch.place(tensor, &config).unwrap() {
+        Some(Placement::Tensor { rows, .. }) => rows,
+        other => panic!("{other:?}"),
+    };
+    for leaf in ["weight", "bias"] {
+        let of = |projection: &str| rows(&format!("model.layers.1.self_attn.{projection}.{leaf}"));
+        assert_eq!(of("q_proj"), RowMap::RopeInterleave { heads: 8 });
+        assert_eq!(of("k_proj"), RowMap::RopeInterleave { heads: 2 });
+        assert_eq!(of("v_proj"), RowMap::Identity);
+        assert_eq!(of("o_proj"), RowMap::Identity);
+    }
+    let qwen = changed("qwen2", &json!({}));
+    let placed = arch_of(&qwen).place("model.layers.0.self_attn.q_proj.weight", &qwen).unwrap();
+    let name = "blk.0.attn_q.weight".to_owned();
+    assert_eq!(placed, Some(Placement::Tensor { name, rows: RowMap::Identity }));
+}
+
+#[test]
+fn what_a_file_could_not_hold_is_refused() {
+    for (model, changes, word) in [
+        ("llama3", json!({"num_local_experts": 8}), "num_local_experts"),
+        ("mistral", json!({"num_experts": 4}), "num_experts"),
+        ("qwen2", json!({"n_routed_experts": 1}), "n_routed_experts"),
+        ("qwen3", json!({"hidden_act": "gelu"}), "hidden_act"),
+        ("llama2", json!({"draft_vocab_size": 9}), "draft_vocab_size"),
+        ("qwen3", json!({"rope_scaling": {"rope_type": "llama3"}}), "llama3"),
+        ("llama3", json!({"rope_scaling": {"rope_type": "longrope"}}), "longrope"),
+    ] {
+        let config = changed(model, &changes);
+        let error = arch_of(&config).metadata(&config, &mut Meta::new()).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{model} {changes}: {error}");
+        assert!(error.to_string().contains(word), "{model} {changes}: {error}");
+    }
+    let mixture =
+        config(&json!({"architectures": ["MixtralForCausalLM"], "model_type": "mixtral"}));
+    let registry = Registry::builtin(gmat_codecs::link()).unwrap();
+    let error = choose(registry.archs(), &mixture).err().unwrap();
+    assert!(error.to_string().contains("MixtralForCausalLM"), "{error}");
+}
+
+#[test]
+fn hostile_configs_are_errors_that_name_the_key() {
+    for model in MODELS {
+        for (changes, word) in [
+            (json!({"num_attention_heads": 0}), "num_attention_heads"),
+            (json!({"num_key_value_heads": 0}), "num_key_value_heads"),
+            (json!({"num_key_value_heads": 3}), "num_key_value_heads"),
+            (json!({"num_attention_heads": 18_446_744_073_709_551_615u64}), "num_attention_heads"),
+            (
+                json!({"num_attention_heads": 7, "num_key_value_heads": 7, "head_dim": -2}),
+                "head_dim",
+            ),
+            (json!({"head_dim": 15}), "head_dim"),
+            (json!({"hidden_size": "64"}), "hidden_size"),
+            (json!({"num_hidden_layers": 0}), "num_hidden_layers"),
+            (json!({"rms_norm_eps": "small"}), "rms_norm_eps"),
+            (json!({"rope_theta": 0}), "rope_theta"),
+        ] {
+            let config = changed(model, &changes);
+            let arch = arch_of(&config);
+            let error = arch.metadata(&config, &mut Meta::new()).err().unwrap();
+            assert_eq!(error.kind(), ErrorKind::Malformed, "{model} {changes}: {error}");
+            assert!(error.to_string().contains(word), "{model} {changes}: {error}");
+        }
+    }
+}
