@@ -3,7 +3,10 @@
 //! Each codec is one file in `block/`, `quant/`, `arch/` or `token/`; the build script finds it.
 //! Files beside those folders hold what several codecs of a family share.
 
+mod hf;
 mod lanes;
+mod pre;
+mod protobuf;
 
 include!(concat!(env!("OUT_DIR"), "/codecs.rs"));
 
