@@ -4,7 +4,10 @@
 //! Files beside those folders hold what several codecs of a family share.
 
 mod decoder;
+mod hf;
 mod lanes;
+mod pre;
+mod protobuf;
 
 include!(concat!(env!("OUT_DIR"), "/codecs.rs"));
 

@@ -3,3 +3,4 @@
 pub mod gguf;
 pub mod safetensors;
 pub mod store;
+pub mod tokens;

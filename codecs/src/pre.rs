@@ -1,0 +1,269 @@
+//! The pre-tokenizer's name (`tokenizer.ggml.pre`), recognised from the structure of a
+//! `tokenizer.json`.
+//!
+//! GGUF does not say how text is split before tokenization, only a name; runtimes have the rules
+//! that go with it. So the name is right if its rules are those of the file. The reference
+//! converter takes the name from a hash of a fixed text's ids, which knows published vocabularies
+//! only; comparing the rules themselves also serves vocabularies trained anew.
+
+mod known;
+mod names;
+mod regex;
+
+use gmat_core::{Error, Result};
+use serde_json::Value;
+
+pub(crate) use self::names::check;
+use crate::hf::json::{Tokenizer, kind, parts};
+
+/// One step of splitting; patterns are in the spelling that they are compared in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Step<T = String> {
+    /// At matches of a pattern, which become pieces of their own.
+    Split(T),
+    /// As before, but only this part of the pattern is compared: it is a long list of characters
+    /// whose spelling varies with Unicode normalization.
+    SplitLike(T),
+    /// At matches, which join the piece after them.
+    SplitBefore(T),
+    /// Around every digit.
+    EachDigit,
+    /// Around every run of digits.
+    DigitRuns,
+    /// Around every run of punctuation.
+    PunctuationRuns,
+    /// To bytes.
+    Bytes,
+    /// At matches of GPT-2's pattern, then to bytes.
+    Gpt2Bytes,
+    /// Something else.
+    Other(T),
+}
+
+/// What tells names with the same rules apart.
+struct Traits<'a> {
+    tokenizer: &'a Tokenizer,
+    class: Option<&'a str>,
+    has: &'a dyn Fn(&str) -> bool,
+}
+
+impl Traits<'_> {
+    /// Whether the vocabulary has a token.
+    fn has(&self, token: &str) -> bool {
+        (self.has)(token)
+    }
+
+    /// Whether a part of the pipeline is of that type.
+    fn normalizes(&self, with: &str) -> bool {
+        parts(&self.tokenizer.normalizer, "normalizers").iter().any(|part| kind(part) == with)
+    }
+
+    fn processes(&self, with: &str) -> bool {
+        parts(&self.tokenizer.post_processor, "processors").iter().any(|part| kind(part) == with)
+    }
+}
+
+/// The name for the rules of a byte-level `tokenizer.json`. `class` is the tokenizer's class, `has`
+/// tells whether a text is a token.
+///
+/// # Errors
+/// `Unsupported` if no known name has these rules; the message names the closest one.
+pub(crate) fn recognise(
+    tokenizer: &Tokenizer,
+    class: Option<&str>,
+    has: &dyn Fn(&str) -> bool,
+) -> Result<&'static str> {
+    for part in parts(&tokenizer.normalizer, "normalizers") {
+        // Runtimes do not normalize; composing characters rarely matters, anything else would.
+        if !["NFC", "NFD", "NFKC", "NFKD", "Lowercase"].contains(&kind(part)) {
+            return Err(force(Error::unsupported(format!(
+                "`tokenizer.json` normalizes text with `{}`, which no runtime does",
+                kind(part)
+            ))));
+        }
+    }
+    let steps: Vec<Step> =
+        parts(&tokenizer.pre_tokenizer, "pretokenizers").into_iter().map(step).collect();
+    let traits = Traits { tokenizer, class, has };
+    match known::CHAINS.iter().find(|chain| chain.fits(&steps)) {
+        Some(chain) => Ok((chain.name)(&traits)),
+        None => Err(unrecognised(&steps, &traits)),
+    }
+}
+
+/// Adds how to go on anyway.
+fn force(error: Error) -> Error {
+    error.with_hint("if you know which rules are right, force them with `--pre NAME`")
+}
+
+fn unrecognised(steps: &[Step], traits: &Traits<'_>) -> Error {
+    let shown: Vec<String> = steps.iter().map(Step::shown).collect();
+    let closest = known::CHAINS.iter().max_by(|a, b| {
+        let likeness = |chain: &known::Chain| chain.likeness(steps);
+        likeness(a).total_cmp(&likeness(b))
+    });
+    let name = closest.map_or("default", |chain| (chain.name)(traits));
+    Error::unsupported(format!(
+        "`tokenizer.json` splits text as no known pre-tokenizer does: {}; the closest is `{name}`",
+        if shown.is_empty() { "not at all".to_owned() } else { shown.join(", then ") },
+    ))
+    .with_hint(format!("if its rules are right nevertheless, force them with `--pre {name}`"))
+}
+
+/// Reads a part of a pre-tokenizer.
+fn step(part: &Value) -> Step {
+    let flag = |key, default| part.get(key).and_then(Value::as_bool).unwrap_or(default);
+    let behavior = part.get("behavior").and_then(Value::as_str).unwrap_or_default();
+    let other = || Step::Other(part.to_string());
+    match kind(part) {
+        "ByteLevel" if flag("add_prefix_space", true) => other(),
+        "ByteLevel" if flag("use_regex", true) => Step::Gpt2Bytes,
+        "ByteLevel" => Step::Bytes,
+        "Digits" if flag("individual_digits", false) => Step::EachDigit,
+        "Digits" => Step::DigitRuns,
+        "Punctuation" if behavior == "Contiguous" => Step::PunctuationRuns,
+        "Split" => {
+            let regex = part.get("pattern").and_then(|p| p.get("Regex")).and_then(Value::as_str);
+            let Some(regex) = regex else { return other() };
+            let pattern = regex::canonical(regex);
+            match (behavior, flag("invert", false)) {
+                // Pieces are the same whichever of matches and gaps are called the separators; and
+                // dropping the gaps changes nothing for patterns that leave none.
+                ("Isolated", _) | ("Removed", true) => match pattern.as_str() {
+                    r"\p{N}" => Step::EachDigit,
+                    r"\p{N}+" => Step::DigitRuns,
+                    _ => Step::Split(pattern),
+                },
+                ("MergedWithNext", false) => Step::SplitBefore(pattern),
+                _ => other(),
+            }
+        }
+        _ => other(),
+    }
+}
+
+impl Step {
+    /// The step as an error message shows it.
+    fn shown(&self) -> String {
+        match self {
+            Self::Split(text) => format!("split at `{text}`"),
+            Self::SplitLike(text) => format!("split at `…{text}…`"),
+            Self::SplitBefore(text) => format!("split before `{text}`"),
+            Self::EachDigit => "each digit".to_owned(),
+            Self::DigitRuns => "runs of digits".to_owned(),
+            Self::PunctuationRuns => "runs of punctuation".to_owned(),
+            Self::Bytes => "bytes".to_owned(),
+            Self::Gpt2Bytes => "the pattern of GPT-2, bytes".to_owned(),
+            Self::Other(text) => format!("`{text}`"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn name_of(pre: Value, more: Value, tokens: &[&str]) -> Result<&'static str> {
+        let mut json = json!({"model": {"type": "BPE"}, "pre_tokenizer": pre});
+        for (key, value) in more.as_object().unwrap() {
+            json[key] = value.clone();
+        }
+        let tokenizer: Tokenizer = serde_json::from_value(json).unwrap();
+        recognise(&tokenizer, None, &|text| tokens.contains(&text))
+    }
+
+    fn bytes(regex: bool) -> Value {
+        json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": regex})
+    }
+
+    fn split(regex: &str) -> Value {
+        json!({"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": false})
+    }
+
+    fn chain(list: &[Value]) -> Value {
+        json!({"type": "Sequence", "pretokenizers": list})
+    }
+
+    const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+    const CL100K: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+    #[test]
+    fn patterns_decide() {
+        let none = || json!({});
+        let of = |list: &[Value]| name_of(chain(list), none(), &[]).unwrap();
+        assert_eq!(of(&[split(QWEN2), bytes(false)]), "qwen2");
+        assert_eq!(of(&[split(CL100K), bytes(false)]), "dbrx");
+        assert_eq!(of(&[bytes(true)]), "gpt-2");
+        assert_eq!(name_of(bytes(true), none(), &[]).unwrap(), "gpt-2");
+        let digits = json!({"type": "Digits", "individual_digits": true});
+        assert_eq!(of(&[digits.clone(), bytes(true)]), "smollm");
+        let falcon = [
+            json!({"type": "Punctuation", "behavior": "Contiguous"}),
+            bytes(true),
+            json!({"type": "Digits", "individual_digits": false}),
+            split("[0-9][0-9][0-9]"),
+        ];
+        assert_eq!(of(&falcon), "falcon");
+        let coder = [
+            split("[\r\n]"),
+            split(r"\s?\p{L}+"),
+            split(r"\s?\p{P}+"),
+            split("[一-龥ࠀ-一가-퟿]+"),
+            digits,
+            bytes(false),
+        ];
+        assert_eq!(of(&coder), "deepseek-coder");
+    }
+
+    #[test]
+    fn spellings_do_not_matter() {
+        let inverted = json!({"type": "Split", "pattern": {"Regex": CL100K}, "behavior": "Removed",
+            "invert": true});
+        let list = [inverted, bytes(false)];
+        assert_eq!(name_of(chain(&list), json!({}), &[]).unwrap(), "dbrx");
+        let tiktoken = r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+";
+        let list = [split(tiktoken), bytes(false)];
+        assert_eq!(name_of(chain(&list), json!({}), &[]).unwrap(), "dbrx");
+        // Nested sequences are one sequence.
+        let nested = chain(&[chain(&[split(QWEN2)]), chain(&[bytes(false)])]);
+        assert_eq!(name_of(nested, json!({}), &[]).unwrap(), "qwen2");
+    }
+
+    #[test]
+    fn tokens_and_flags_tell_twins_apart() {
+        let llama = || chain(&[split(CL100K), bytes(false)]);
+        let ignore = || json!({"model": {"type": "BPE", "ignore_merges": true}});
+        assert_eq!(name_of(llama(), ignore(), &[]).unwrap(), "llama-bpe");
+        assert_eq!(name_of(llama(), ignore(), &["[gMASK]", "<sop>"]).unwrap(), "glm4");
+        assert_eq!(name_of(llama(), json!({}), &["<|begin_of_text|>"]).unwrap(), "smaug-bpe");
+        let digits = || chain(&[json!({"type": "Digits", "individual_digits": true}), bytes(true)]);
+        let of = |tokens: &[&str]| name_of(digits(), json!({}), tokens).unwrap();
+        assert_eq!(of(&["<fim_prefix>", "<file_sep>"]), "starcoder");
+        assert_eq!(of(&["<fim_prefix>"]), "refact");
+        assert_eq!(of(&["<BOS_TOKEN>"]), "command-r");
+        let qwen = || chain(&[split(QWEN2), bytes(false)]);
+        let r1 = "<｜begin▁of▁sentence｜>";
+        assert_eq!(name_of(qwen(), json!({}), &[r1]).unwrap(), "deepseek-r1-qwen");
+    }
+
+    #[test]
+    fn the_unknown_is_refused_with_the_closest() {
+        let list = [split(&QWEN2.replace(r"\p{N}|", r"\p{N}{1,2}|")), bytes(false)];
+        let error = name_of(chain(&list), json!({}), &[]).unwrap_err();
+        assert!(
+            error.message().contains("`qwen2`") || error.message().contains("`dbrx`"),
+            "{error}"
+        );
+        assert!(error.hint().unwrap().contains("--pre "));
+        for pre in [json!(null), json!({"type": "Whitespace"}), json!({"type": "Split"}), json!(7)]
+        {
+            assert!(name_of(pre, json!({}), &[]).is_err());
+        }
+        let prefix = json!({"type": "ByteLevel", "add_prefix_space": true});
+        assert!(name_of(prefix, json!({}), &[]).is_err());
+        let stripped = json!({"normalizer": {"type": "StripAccents"}});
+        let error = name_of(bytes(true), stripped, &[]).unwrap_err();
+        assert!(error.message().contains("StripAccents"), "{error}");
+    }
+}
