@@ -3,6 +3,14 @@
 //! Each codec is one file in `block/`, `quant/`, `arch/` or `token/`; the build script finds it.
 //! Files beside those folders hold what several codecs of a family share.
 
+mod block32;
+mod lanes;
+pub mod narrow;
+mod round;
+mod row32;
+mod search;
+mod simd;
+
 include!(concat!(env!("OUT_DIR"), "/codecs.rs"));
 
 /// The number of codecs compiled in. Calling it is what makes a linker keep them all: without an

@@ -1,1 +1,3 @@
 //! Shared parts of the tests: generators, laws and independent readers.
+
+pub mod golden_input;

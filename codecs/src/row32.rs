@@ -1,0 +1,36 @@
+//! What the types with blocks of 32 weights share when there is importance: the weights of the
+//! searches, and codes from a search's result.
+
+use crate::block32::LEN;
+use crate::lanes::{self, Steps, sum_of_squares};
+
+/// Mean square of a row, summed in order.
+#[inline(always)]
+#[expect(clippy::cast_precision_loss, reason = "row lengths are rounded like this in the format")]
+pub(crate) fn mean_square(x: &[f32]) -> f32 {
+    sum_of_squares(x) / x.len() as f32
+}
+
+/// Up to `N` blocks as lanes, and their weights.
+#[inline(always)]
+pub(crate) fn weigh<const N: usize>(
+    x: &[[f32; LEN]],
+    importance: &[[f32; LEN]],
+    spread: f32,
+) -> (Steps<N, LEN>, Steps<N, LEN>) {
+    let steps = lanes::transpose(x.as_flattened());
+    let importance = lanes::transpose(importance.as_flattened());
+    let weights = lanes::weigh(&steps, &importance, &[spread; N]);
+    (steps, weights)
+}
+
+/// Codes of a block; `code` gives small numbers from zero up.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "codes fit in a byte")]
+pub(crate) fn codes(x: &[f32; LEN], code: impl Fn(f32) -> i32) -> [u8; LEN] {
+    let mut codes = [0; LEN];
+    for (out, value) in codes.iter_mut().zip(x) {
+        *out = code(*value) as u8;
+    }
+    codes
+}

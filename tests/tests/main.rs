@@ -1,0 +1,3 @@
+//! The integration tests, one module each.
+
+mod quant_golden;
