@@ -60,3 +60,57 @@ pub(crate) fn weigh<const N: usize, const K: usize>(
     }
     weights
 }
+
+/// Weights of `q4_k` and `q5_k` without importance: `|x| + sqrt(m)`, `m` the mean square of the
+/// group.
+#[inline(always)]
+#[expect(clippy::cast_precision_loss, reason = "groups are small")]
+pub(crate) fn above_deviation<const N: usize, const K: usize>(x: &Steps<N, K>) -> Steps<N, K> {
+    let mut deviation = sum(&squares(x));
+    for lane in 0..N {
+        deviation[lane] = (deviation[lane] / K as f32).sqrt();
+    }
+    let mut weights = [[0.0; N]; K];
+    for i in 0..K {
+        for lane in 0..N {
+            weights[i][lane] = deviation[lane] + x[i][lane].abs();
+        }
+    }
+    weights
+}
+
+/// Weights of `q2_k` without importance: `|x|`.
+#[inline(always)]
+pub(crate) fn magnitudes<const N: usize, const K: usize>(x: &Steps<N, K>) -> Steps<N, K> {
+    let mut weights = [[0.0; N]; K];
+    for i in 0..K {
+        for lane in 0..N {
+            weights[i][lane] = x[i][lane].abs();
+        }
+    }
+    weights
+}
+
+/// Weights of the symmetric types without importance: `x^2`.
+#[inline(always)]
+pub(crate) fn squares<const N: usize, const K: usize>(x: &Steps<N, K>) -> Steps<N, K> {
+    let mut weights = [[0.0; N]; K];
+    for i in 0..K {
+        for lane in 0..N {
+            weights[i][lane] = x[i][lane] * x[i][lane];
+        }
+    }
+    weights
+}
+
+/// Sum over each lane, in order.
+#[inline(always)]
+pub(crate) fn sum<const N: usize, const K: usize>(x: &Steps<N, K>) -> [f32; N] {
+    let mut sums = [0.0; N];
+    for x in x {
+        for lane in 0..N {
+            sums[lane] += x[lane];
+        }
+    }
+    sums
+}

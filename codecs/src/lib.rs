@@ -3,6 +3,7 @@
 //! Each codec is one file in `block/`, `quant/`, `arch/` or `token/`; the build script finds it.
 //! Files beside those folders hold what several codecs of a family share.
 
+mod affine_k;
 mod block32;
 mod lanes;
 pub mod narrow;
@@ -10,6 +11,7 @@ mod round;
 mod row32;
 mod search;
 mod simd;
+mod superblock;
 
 include!(concat!(env!("OUT_DIR"), "/codecs.rs"));
 

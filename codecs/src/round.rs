@@ -27,6 +27,12 @@ pub(crate) fn nearest_in(x: f32, low: i32, high: i32) -> i32 {
     if n > high { high } else { n }
 }
 
+/// [`nearest_in`] for limits that fit in a byte, as that byte (of two's complement).
+#[inline(always)]
+pub(crate) fn nearest_byte(x: f32, low: i8, high: i8) -> u8 {
+    nearest_in(x, low.into(), high.into()).to_le_bytes()[0]
+}
+
 /// A way to compute [`nearest_in`] as a float.
 pub(crate) trait Rounding {
     /// Whether results are right for every input.

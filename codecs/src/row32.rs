@@ -1,5 +1,5 @@
 //! What the types with blocks of 32 weights share when there is importance: the weights of the
-//! searches, and codes from a search's result.
+//! searches.
 
 use crate::block32::LEN;
 use crate::lanes::{self, Steps, sum_of_squares};
@@ -22,15 +22,4 @@ pub(crate) fn weigh<const N: usize>(
     let importance = lanes::transpose(importance.as_flattened());
     let weights = lanes::weigh(&steps, &importance, &[spread; N]);
     (steps, weights)
-}
-
-/// Codes of a block; `code` gives small numbers from zero up.
-#[inline(always)]
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "codes fit in a byte")]
-pub(crate) fn codes(x: &[f32; LEN], code: impl Fn(f32) -> i32) -> [u8; LEN] {
-    let mut codes = [0; LEN];
-    for (out, value) in codes.iter_mut().zip(x) {
-        *out = code(*value) as u8;
-    }
-    codes
 }

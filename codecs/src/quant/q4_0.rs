@@ -22,7 +22,9 @@ use crate::simd::dispatch::{self, RowCode};
 
 const BYTES: usize = 18;
 /// Codes are counted from `-LIMIT`.
-const LIMIT: u8 = 8;
+const LIMIT: i8 = 8;
+/// The largest code.
+const TOP: u8 = 15;
 
 /// The kernel of `q4_0`.
 pub(crate) struct Q4_0;
@@ -90,7 +92,7 @@ fn plain(x: &[f32; LEN], out: &mut [u8; BYTES]) {
     let mut codes = [0; LEN];
     if let Some(inverse) = block32::inverse(d) {
         for (code, value) in codes.iter_mut().zip(x) {
-            *code = block32::truncated(value * inverse + (f32::from(LIMIT) + 0.5), 2 * LIMIT - 1);
+            *code = block32::truncated(value * inverse + (f32::from(LIMIT) + 0.5), TOP);
         }
     }
     write(d, &codes, out);
@@ -105,10 +107,10 @@ fn weighted<const N: usize>(
     out: &mut [[u8; BYTES]],
 ) {
     let (steps, weights) = row32::weigh::<N>(x, importance, spread);
-    let fit = signed::fit(&steps, &weights, LIMIT.into());
+    let fit = signed::fit(&steps, &weights, LIMIT);
     for (lane, (x, out)) in x.iter().zip(out).enumerate() {
         let factor = fit.factor[lane];
-        let codes = row32::codes(x, |v| signed::code(v, factor, LIMIT.into()));
+        let codes = x.map(|v| signed::code(v, factor, LIMIT));
         write(fit.scale[lane], &codes, out);
     }
 }

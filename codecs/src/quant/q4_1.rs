@@ -24,7 +24,8 @@ const BYTES: usize = 20;
 /// The largest code.
 const TOP: u8 = 15;
 /// The search with importance.
-const SEARCH: affine::Spec<37> = affine::weighted(15.0);
+const SEARCH: affine::Spec =
+    affine::Spec { top: TOP, divisions: &affine::fine_divisions(15.0), absolute: false };
 
 /// The kernel of `q4_1`.
 pub(crate) struct Q4_1;
@@ -112,7 +113,7 @@ fn weighted<const N: usize>(
     let fit = affine::fit(&steps, &weights, &SEARCH);
     for (lane, (x, out)) in x.iter().zip(out).enumerate() {
         let (factor, base) = (fit.factor[lane], fit.base[lane]);
-        let codes = row32::codes(x, |v| affine::code(v, factor, base, TOP.into()));
+        let codes = x.map(|v| affine::code(v, factor, base, TOP));
         write(fit.scale[lane], fit.min[lane], &codes, out);
     }
 }

@@ -23,7 +23,9 @@ use crate::simd::dispatch::{self, RowCode};
 
 const BYTES: usize = 22;
 /// Codes are counted from `-LIMIT`.
-const LIMIT: u8 = 16;
+const LIMIT: i8 = 16;
+/// The largest code.
+const TOP: u8 = 31;
 
 /// The kernel of `q5_0`.
 pub(crate) struct Q5_0;
@@ -91,7 +93,7 @@ fn plain(x: &[f32; LEN], out: &mut [u8; BYTES]) {
     let mut codes = [0; LEN];
     if let Some(inverse) = block32::inverse(d) {
         for (code, value) in codes.iter_mut().zip(x) {
-            *code = block32::truncated(value * inverse + (f32::from(LIMIT) + 0.5), 2 * LIMIT - 1);
+            *code = block32::truncated(value * inverse + (f32::from(LIMIT) + 0.5), TOP);
         }
     }
     write(d, &codes, out);
@@ -106,10 +108,10 @@ fn weighted<const N: usize>(
     out: &mut [[u8; BYTES]],
 ) {
     let (steps, weights) = row32::weigh::<N>(x, importance, spread);
-    let fit = signed::fit(&steps, &weights, LIMIT.into());
+    let fit = signed::fit(&steps, &weights, LIMIT);
     for (lane, (x, out)) in x.iter().zip(out).enumerate() {
         let factor = fit.factor[lane];
-        let codes = row32::codes(x, |v| signed::code(v, factor, LIMIT.into()));
+        let codes = x.map(|v| signed::code(v, factor, LIMIT));
         write(fit.scale[lane], &codes, out);
     }
 }

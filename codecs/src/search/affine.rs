@@ -7,37 +7,35 @@
 //! wins, the steps that follow start from its `min`.
 
 use crate::lanes::Steps;
-use crate::round::{Exact, Quick, Rounding, is_sound, nearest_in};
+use crate::round::{Exact, Quick, Rounding, is_sound, nearest_byte};
 
 /// One variety of the search.
-pub(crate) struct Spec<const T: usize> {
+pub(crate) struct Spec {
     /// The largest code.
-    pub(crate) top: f32,
+    pub(crate) top: u8,
     /// What the range from `min` to `max` is divided into, in turn.
-    pub(crate) divisions: [f32; T],
+    pub(crate) divisions: &'static [f32],
     /// Whether the error is a sum of magnitudes, not of squares.
     pub(crate) absolute: bool,
 }
 
-impl<const T: usize> Spec<T> {
-    /// Divisions from `top + first` in steps of `step`.
-    pub(crate) const fn new(top: f32, first: f32, step: f32, absolute: bool) -> Self {
-        let mut divisions = [0.0; T];
-        let mut count = 0.0;
-        let mut k = 0;
-        while k < T {
-            // In this order: it decides the last bits.
-            divisions[k] = first + step * count + top;
-            count += 1.0;
-            k += 1;
-        }
-        Self { top, divisions, absolute }
+/// Divisions from `top + first` in steps of `step`.
+pub(crate) const fn divisions<const T: usize>(top: f32, first: f32, step: f32) -> [f32; T] {
+    let mut divisions = [0.0; T];
+    let mut count = 0.0;
+    let mut k = 0;
+    while k < T {
+        // In this order: it decides the last bits.
+        divisions[k] = first + step * count + top;
+        count += 1.0;
+        k += 1;
     }
+    divisions
 }
 
-/// The variety that all types use with importance.
-pub(crate) const fn weighted(top: f32) -> Spec<37> {
-    Spec::new(top, -0.9, 0.05, false)
+/// The divisions that all types use with importance.
+pub(crate) const fn fine_divisions(top: f32) -> [f32; 37] {
+    divisions(top, -0.9, 0.05)
 }
 
 /// Result of [`fit`], per lane.
@@ -46,6 +44,8 @@ pub(crate) struct Fit<const N: usize> {
     pub(crate) scale: [f32; N],
     /// The minimum, never above zero.
     pub(crate) min: [f32; N],
+    /// Sum of the weights.
+    pub(crate) weight: [f32; N],
     /// What [`code`] needs: the factor and minimum that codes were rounded with.
     pub(crate) factor: [f32; N],
     /// See `factor`.
@@ -54,29 +54,29 @@ pub(crate) struct Fit<const N: usize> {
 
 /// The code that belongs to the fit.
 #[inline(always)]
-pub(crate) fn code(x: f32, factor: f32, base: f32, top: i32) -> i32 {
-    nearest_in(factor * (x - base), 0, top)
+pub(crate) fn code(x: f32, factor: f32, base: f32, top: u8) -> u8 {
+    nearest_byte(factor * (x - base), 0, top.cast_signed())
 }
 
 /// Finds scales and minima; `w` are the weights of the error.
 #[inline(always)]
-pub(crate) fn fit<const N: usize, const K: usize, const T: usize>(
+pub(crate) fn fit<const N: usize, const K: usize>(
     x: &Steps<N, K>,
     w: &Steps<N, K>,
-    spec: &Spec<T>,
+    spec: &Spec,
 ) -> Fit<N> {
-    let (fit, sound) = fit_with::<Quick, N, K, T>(x, w, spec);
-    if sound { fit } else { fit_with::<Exact, N, K, T>(x, w, spec).0 }
+    let (fit, sound) = fit_with::<Quick, N, K>(x, w, spec);
+    if sound { fit } else { fit_with::<Exact, N, K>(x, w, spec).0 }
 }
 
 /// [`fit`], and whether the rounding was right throughout.
 #[inline(always)]
-fn fit_with<R: Rounding, const N: usize, const K: usize, const T: usize>(
+fn fit_with<R: Rounding, const N: usize, const K: usize>(
     x: &Steps<N, K>,
     w: &Steps<N, K>,
-    spec: &Spec<T>,
+    spec: &Spec,
 ) -> (Fit<N>, bool) {
-    let top = spec.top;
+    let top = f32::from(spec.top);
     let (mut low, mut high) = (x[0], x[0]);
     let (mut sum_w, mut sum_x) = (w[0], [0.0; N]);
     for lane in 0..N {
@@ -111,7 +111,7 @@ fn fit_with<R: Rounding, const N: usize, const K: usize, const T: usize>(
     }
     let mut least = error(x, w, &codes, &scale, &min, spec.absolute);
     let mut base = min;
-    for division in &spec.divisions {
+    for division in spec.divisions {
         let mut tried = [0.0; N];
         for lane in 0..N {
             tried[lane] = division / (high[lane] - min[lane]);
@@ -158,7 +158,7 @@ fn fit_with<R: Rounding, const N: usize, const K: usize, const T: usize>(
         base[lane] = if flat[lane] { 0.0 } else { base[lane] };
         sound &= flat[lane] | !unsound[lane];
     }
-    (Fit { scale, min, factor, base }, sound)
+    (Fit { scale, min, weight: sum_w, factor, base }, sound)
 }
 
 /// Whether rounding `factor * (v - min)` is right for every `v` from `low` to `high`: it is where
@@ -179,11 +179,20 @@ fn error<const N: usize, const K: usize>(
     absolute: bool,
 ) -> [f32; N] {
     let mut error = [0.0; N];
-    for i in 0..K {
-        for lane in 0..N {
-            let difference = scale[lane] * codes[i][lane] + min[lane] - x[i][lane];
-            let size = if absolute { difference.abs() } else { difference * difference };
-            error[lane] += w[i][lane] * size;
+    // Decided here, not in the loops.
+    if absolute {
+        for i in 0..K {
+            for lane in 0..N {
+                let difference = scale[lane] * codes[i][lane] + min[lane] - x[i][lane];
+                error[lane] += w[i][lane] * difference.abs();
+            }
+        }
+    } else {
+        for i in 0..K {
+            for lane in 0..N {
+                let difference = scale[lane] * codes[i][lane] + min[lane] - x[i][lane];
+                error[lane] += w[i][lane] * (difference * difference);
+            }
         }
     }
     error

@@ -25,8 +25,8 @@ const TRIALS: [f32; 8] = [
 pub(crate) struct Fit<const N: usize, const K: usize> {
     /// The common scale.
     pub(crate) scale: [f32; N],
-    /// The levels, each in one byte.
-    pub(crate) levels: [[i32; N]; K],
+    /// The levels.
+    pub(crate) levels: [[u8; N]; K],
 }
 
 /// Finds levels.
@@ -35,9 +35,9 @@ pub(crate) struct Fit<const N: usize, const K: usize> {
 pub(crate) fn fit<const N: usize, const K: usize>(
     x: &Steps<N, K>,
     w: &Steps<N, K>,
-    top: i32,
+    top: u8,
 ) -> Fit<N, K> {
-    let limit = top as f32;
+    let (limit, top) = (f32::from(top), i32::from(top));
     let mut max = [0.0f32; N];
     for i in 0..K {
         for lane in 0..N {
@@ -92,15 +92,16 @@ pub(crate) fn fit<const N: usize, const K: usize>(
         }
     }
     let mut scale = [0.0; N];
+    let mut bytes = [[0; N]; K];
     for lane in 0..N {
         let zeros = max[lane] < NEGLIGIBLE;
         let least = if square[lane] > 0.0 { along[lane] / square[lane] } else { 0.0 };
         scale[lane] = if zeros { 0.0 } else { least };
-        for level in &mut levels {
-            level[lane] = if zeros { 0 } else { level[lane] };
+        for (byte, level) in bytes.iter_mut().zip(&levels) {
+            byte[lane] = if zeros { 0 } else { level[lane].to_le_bytes()[0] };
         }
     }
-    Fit { scale, levels }
+    Fit { scale, levels: bytes }
 }
 
 /// One round over all values; whether any level changed. Lanes that are done do not change again.

@@ -13,12 +13,14 @@ pub(crate) struct Fit<const N: usize, const K: usize> {
     /// The scale; zero for groups of zeros.
     pub(crate) scale: [f32; N],
     /// The codes, counted from `-limit`; zero in groups of zeros.
-    pub(crate) codes: Steps<N, K>,
+    pub(crate) codes: [[u8; N]; K],
 }
 
 /// Finds scale and codes.
 #[inline(always)]
-pub(crate) fn fit<const N: usize, const K: usize>(x: &Steps<N, K>, limit: f32) -> Fit<N, K> {
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "codes are bytes")]
+pub(crate) fn fit<const N: usize, const K: usize>(x: &Steps<N, K>, limit: i8) -> Fit<N, K> {
+    let limit = f32::from(limit);
     let (mut magnitude, mut extreme) = ([0.0f32; N], [0.0f32; N]);
     for x in x {
         for lane in 0..N {
@@ -51,14 +53,15 @@ pub(crate) fn fit<const N: usize, const K: usize>(x: &Steps<N, K>, limit: f32) -
         }
     }
     let mut scale = [0.0; N];
+    let mut bytes = [[0; N]; K];
     for lane in 0..N {
         let least = if square[lane] > 0.0 { along[lane] / square[lane] } else { 0.0 };
         scale[lane] = if zeros[lane] { 0.0 } else { least };
-        for code in &mut codes {
-            code[lane] = if zeros[lane] { 0.0 } else { code[lane] + limit };
+        for (byte, code) in bytes.iter_mut().zip(&codes) {
+            byte[lane] = if zeros[lane] { 0 } else { (code[lane] + limit) as u8 };
         }
     }
-    Fit { scale, codes }
+    Fit { scale, codes: bytes }
 }
 
 /// One round over all values; whether any code changed. Lanes that are done do not change again.

@@ -6,7 +6,7 @@
 //! `Σ w x^2 - (Σ w x q)^2 / Σ w q^2`, so the largest last term is looked for, without dividing.
 
 use crate::lanes::Steps;
-use crate::round::{Quick, Rounding, nearest_in};
+use crate::round::{Quick, Rounding, nearest_byte};
 
 /// Groups whose largest magnitude is below this are taken for zeros.
 pub(crate) const NEGLIGIBLE: f32 = 1e-15;
@@ -36,9 +36,15 @@ pub(crate) struct Fit<const N: usize> {
 
 /// The code that belongs to the fit, counted from `-limit`; zero in groups of zeros.
 #[inline(always)]
-pub(crate) fn code(x: f32, factor: f32, limit: i32) -> i32 {
-    let code = limit + nearest_in(factor * x, -limit, limit - 1);
+pub(crate) fn code(x: f32, factor: f32, limit: i8) -> u8 {
+    let code = nearest_byte(factor * x, -limit, limit - 1).wrapping_add(limit.cast_unsigned());
     if factor == 0.0 { 0 } else { code }
+}
+
+/// The value of largest magnitude, with its sign; of several, the first. Zero is positive.
+#[inline(always)]
+pub(crate) fn extreme(values: &[f32]) -> f32 {
+    values.iter().fold(0.0, |max, v| if v.abs() > f32::abs(max) { *v } else { max })
 }
 
 /// Finds scales; `w` are the weights of the error.
@@ -46,8 +52,9 @@ pub(crate) fn code(x: f32, factor: f32, limit: i32) -> i32 {
 pub(crate) fn fit<const N: usize, const K: usize>(
     x: &Steps<N, K>,
     w: &Steps<N, K>,
-    limit: f32,
+    limit: i8,
 ) -> Fit<N> {
+    let limit = f32::from(limit);
     let (mut magnitude, mut extreme) = ([0.0f32; N], [0.0f32; N]);
     let mut weighted = [[0.0; N]; K];
     for i in 0..K {
