@@ -18,6 +18,9 @@ use crate::superblock::{LEN, TILE, refuse_large, sums_of_squares};
 pub(crate) trait AffineK<const K: usize, const S: usize, const BYTES: usize> {
     /// The largest level of scales and minima.
     const LEVELS: u8;
+    /// What levels are limited to without importance, and with it. The searches give levels up to
+    /// `LEVELS`, but now and then a scale below zero, whose level wraps around in a byte.
+    const LIMITS: (u8, u8);
     /// The search without importance.
     const PLAIN: Spec;
     /// The search with importance.
@@ -27,6 +30,10 @@ pub(crate) trait AffineK<const K: usize, const S: usize, const BYTES: usize> {
 
     /// Weights of the error without importance.
     fn plain_weights<const N: usize>(x: &Steps<N, K>) -> Steps<N, K>;
+
+    /// Levels as they can be read back from the block: where one has too many bits, they end up in
+    /// others.
+    fn stored(scales: &[u8; S], mins: &[u8; S]) -> ([u8; S], [u8; S]);
 
     /// Lays out a super-block.
     fn write(block: &Block<S>, out: &mut [u8; BYTES]);
@@ -76,20 +83,17 @@ pub(crate) fn quantize<A, const N: usize, const K: usize, const S: usize, const 
     let mut importance = importance.map(|importance| importance.chunks(TILE * LEN));
     let out = out.as_chunks_mut::<BYTES>().0;
     for (x, out) in x.chunks(TILE * LEN).zip(out.chunks_mut(TILE)) {
-        let (groups, levels, top) = match importance.as_mut().and_then(Iterator::next) {
-            None => {
-                let groups = fit_groups::<A, N, K, S, BYTES>(x, None);
-                let levels = plain_levels(&groups, A::LEVELS);
-                (groups, levels, A::PLAIN.top)
-            }
-            Some(importance) => {
-                let groups = fit_groups::<A, N, K, S, BYTES>(x, Some(importance));
-                let levels = weighted_levels::<N, S>(&groups, A::LEVELS);
-                (groups, levels, A::WEIGHTED.top)
-            }
+        let importance = importance.as_mut().and_then(Iterator::next);
+        let groups = fit_groups::<A, N, K, S, BYTES>(x, importance);
+        let (mut levels, limit) = match importance {
+            None => (plain_levels(&groups, A::LEVELS), A::LIMITS.0),
+            Some(_) => (weighted_levels::<N, S>(&groups, A::LEVELS), A::LIMITS.1),
         };
         for (index, (x, out)) in x.as_chunks::<LEN>().0.iter().zip(out).enumerate() {
-            A::write(&finish::<K, S>(x, index, &groups, &levels, top), out);
+            let scales = levels.scales[index].map(|level| level.min(limit));
+            let mins = levels.mins[index].map(|level| level.min(limit));
+            (levels.scales[index], levels.mins[index]) = A::stored(&scales, &mins);
+            A::write(&finish::<K, S>(x, index, &groups, &levels, A::PLAIN.top), out);
         }
     }
 }
@@ -170,9 +174,7 @@ fn to_largest<const S: usize>(values: &[f32; S], top: u8) -> (f32, [u8; S]) {
     let inverse = if largest > 0.0 { limit / largest } else { 0.0 };
     let mut levels = [0; S];
     for (level, value) in levels.iter_mut().zip(values) {
-        // Kept in a byte before it is limited: this decides what becomes of out-of-range values.
-        let [byte, ..] = nearest(inverse * value).to_le_bytes();
-        *level = if byte > top { top } else { byte };
+        [*level, ..] = nearest(inverse * value).to_le_bytes();
     }
     (largest / limit, levels)
 }

@@ -52,6 +52,7 @@ impl RowKernel for Q2K {
 
 impl AffineK<16, 16, BYTES> for Q2K {
     const LEVELS: u8 = 15;
+    const LIMITS: (u8, u8) = (u8::MAX, u8::MAX);
     const PLAIN: Spec =
         Spec { top: 3, divisions: &divisions::<16>(3.0, -0.5, 0.1), absolute: true };
     const WEIGHTED: Spec = Spec { top: 3, divisions: &fine_divisions(3.0), absolute: false };
@@ -60,6 +61,12 @@ impl AffineK<16, 16, BYTES> for Q2K {
     #[inline(always)]
     fn plain_weights<const N: usize>(x: &Steps<N, 16>) -> Steps<N, 16> {
         magnitudes(x)
+    }
+
+    #[inline(always)]
+    fn stored(scales: &[u8; 16], mins: &[u8; 16]) -> ([u8; 16], [u8; 16]) {
+        let packed: [u8; 16] = std::array::from_fn(|j| scales[j] | mins[j] << 4);
+        (packed.map(|level| level & 15), packed.map(|level| level >> 4))
     }
 
     #[inline(always)]

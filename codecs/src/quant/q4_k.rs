@@ -52,6 +52,7 @@ impl RowKernel for Q4K {
 
 impl AffineK<32, 8, BYTES> for Q4K {
     const LEVELS: u8 = 63;
+    const LIMITS: (u8, u8) = (63, u8::MAX);
     const PLAIN: Spec =
         Spec { top: 15, divisions: &divisions::<21>(15.0, -1.0, 0.1), absolute: false };
     const WEIGHTED: Spec = Spec { top: 15, divisions: &fine_divisions(15.0), absolute: false };
@@ -60,6 +61,11 @@ impl AffineK<32, 8, BYTES> for Q4K {
     #[inline(always)]
     fn plain_weights<const N: usize>(x: &Steps<N, 32>) -> Steps<N, 32> {
         above_deviation(x)
+    }
+
+    #[inline(always)]
+    fn stored(scales: &[u8; 8], mins: &[u8; 8]) -> ([u8; 8], [u8; 8]) {
+        unpack_sixes(&pack_sixes(scales, mins))
     }
 
     #[inline(always)]

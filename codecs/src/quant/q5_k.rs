@@ -55,6 +55,7 @@ impl RowKernel for Q5K {
 
 impl AffineK<32, 8, BYTES> for Q5K {
     const LEVELS: u8 = 63;
+    const LIMITS: (u8, u8) = (63, 63);
     const PLAIN: Spec =
         Spec { top: 31, divisions: &divisions::<16>(31.0, -0.5, 0.1), absolute: false };
     const WEIGHTED: Spec = Spec { top: 31, divisions: &fine_divisions(31.0), absolute: false };
@@ -63,6 +64,11 @@ impl AffineK<32, 8, BYTES> for Q5K {
     #[inline(always)]
     fn plain_weights<const N: usize>(x: &Steps<N, 32>) -> Steps<N, 32> {
         above_deviation(x)
+    }
+
+    #[inline(always)]
+    fn stored(scales: &[u8; 8], mins: &[u8; 8]) -> ([u8; 8], [u8; 8]) {
+        unpack_sixes(&pack_sixes(scales, mins))
     }
 
     #[inline(always)]
