@@ -3,11 +3,20 @@
 //! Each codec is one file in `block/`, `quant/`, `arch/` or `token/`; the build script finds it.
 //! Files beside those folders hold what several codecs of a family share.
 
+mod affine_k;
+mod block32;
 mod decoder;
 mod hf;
 mod lanes;
+mod lockstep;
+pub mod narrow;
 mod pre;
 mod protobuf;
+mod round;
+mod row32;
+mod search;
+mod simd;
+mod superblock;
 
 include!(concat!(env!("OUT_DIR"), "/codecs.rs"));
 

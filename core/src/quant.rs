@@ -148,7 +148,12 @@ impl<K: RowKernel> QuantType for RowWise<K> {
         }
         for (index, (row, out)) in values.chunks(cx.cols).zip(out.chunks_mut(row_len)).enumerate() {
             K::quantize_row(row, cx.importance, out);
-            if let Some(block) = out.chunks(K::BYTES).position(|block| !K::block_is_finite(block)) {
+            // Without an early exit first: that vectorizes, and almost every row passes.
+            let blocks = out.chunks_exact(K::BYTES);
+            if blocks.clone().fold(true, |finite, block| finite & K::block_is_finite(block)) {
+                continue;
+            }
+            if let Some(block) = blocks.clone().position(|block| !K::block_is_finite(block)) {
                 let column = block * K::ELEMS;
                 return Err(Error::malformed(format!(
                     "values at row {index}, columns {column} to {} are too large for `{}`",

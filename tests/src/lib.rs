@@ -1,3 +1,4 @@
 //! Shared parts of the tests: generators, laws and independent readers.
 
+pub mod golden_input;
 pub mod weights;

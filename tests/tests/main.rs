@@ -10,4 +10,5 @@
 mod arch;
 mod block_lanes;
 mod block_laws;
+mod quant_golden;
 mod recipes;

@@ -1,0 +1,156 @@
+//! What the types with blocks of 32 weights share: extremes of a block and packing of codes.
+
+/// Weights in a block.
+pub(crate) const LEN: usize = 32;
+
+/// Lanes of the reductions below: enough for the widest vectors, and two of the narrower ones.
+const LANES: usize = 16;
+
+/// Smallest and largest value. Of zeros of both signs, any.
+#[inline(always)]
+fn extremes(x: &[f32; LEN]) -> (f32, f32) {
+    let (halves, _) = x.as_chunks::<LANES>();
+    let (mut low, mut high) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES]);
+    for half in halves {
+        for lane in 0..LANES {
+            let v = half[lane];
+            low[lane] = if v < low[lane] { v } else { low[lane] };
+            high[lane] = if v > high[lane] { v } else { high[lane] };
+        }
+    }
+    let mut step = LANES / 2;
+    while step > 0 {
+        for lane in 0..step {
+            let (l, h) = (low[lane + step], high[lane + step]);
+            low[lane] = if l < low[lane] { l } else { low[lane] };
+            high[lane] = if h > high[lane] { h } else { high[lane] };
+        }
+        step /= 2;
+    }
+    (low[0], high[0])
+}
+
+/// Largest magnitude.
+#[inline(always)]
+pub(crate) fn max_magnitude(x: &[f32; LEN]) -> f32 {
+    let (low, high) = extremes(x);
+    if -low > high { -low } else { high.abs() }
+}
+
+/// The value of largest magnitude, with its sign; of several, the first. Zero is positive.
+#[inline(always)]
+pub(crate) fn extreme(x: &[f32; LEN]) -> f32 {
+    let (low, high) = extremes(x);
+    if high > -low {
+        high
+    } else if high < -low {
+        low
+    } else if high == 0.0 {
+        0.0
+    } else {
+        // Both signs reach it.
+        x.iter().copied().find(|v| v.abs() == high).unwrap_or(high)
+    }
+}
+
+/// Smallest value, and the distance to the largest. Of zeros of both signs, the first.
+#[inline(always)]
+pub(crate) fn range(x: &[f32; LEN]) -> (f32, f32) {
+    let (low, high) = extremes(x);
+    let low = if low == 0.0 { x.iter().copied().find(|v| *v == 0.0).unwrap_or(low) } else { low };
+    // Not by subtraction where both are zeros, whose signs may differ.
+    (low, if low == high { 0.0 } else { high - low })
+}
+
+/// `1/d`, zero for zero. `None` if that overflows: then `d` is far below anything half precision
+/// can hold, all weights are zero anyway, and what ggml computes is undefined in C; compiled by gcc
+/// for x86-64 it makes all codes zero, and so do we.
+#[inline(always)]
+pub(crate) fn inverse(d: f32) -> Option<f32> {
+    let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
+    inverse.is_finite().then_some(inverse)
+}
+
+/// Integer part of a value from 0 up to some tens, at most `top`.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "limited to a byte")]
+pub(crate) fn truncated(x: f32, top: u8) -> u8 {
+    let code = x as i32 as u8;
+    if code > top { top } else { code }
+}
+
+/// Four-bit codes, two in a byte: number `j` below number `j + 16`.
+#[inline(always)]
+pub(crate) fn pack_nibbles(codes: &[u8; LEN], out: &mut [u8; LEN / 2]) {
+    for j in 0..LEN / 2 {
+        out[j] = (codes[j] & 15) | (codes[j + LEN / 2] << 4);
+    }
+}
+
+/// The inverse of [`pack_nibbles`].
+#[inline(always)]
+pub(crate) fn unpack_nibbles(packed: &[u8; LEN / 2]) -> [u8; LEN] {
+    let mut codes = [0; LEN];
+    for j in 0..LEN / 2 {
+        codes[j] = packed[j] & 15;
+        codes[j + LEN / 2] = packed[j] >> 4;
+    }
+    codes
+}
+
+/// The fifth bits of the codes: bit `j` of a little-endian `u32` is that of number `j`.
+#[inline(always)]
+pub(crate) fn pack_fifth_bits(codes: &[u8; LEN]) -> [u8; 4] {
+    let mut bits = [0; 4];
+    for (byte, codes) in bits.iter_mut().zip(codes.as_chunks::<8>().0) {
+        let ones = (u64::from_le_bytes(*codes) >> 4) & 0x0101_0101_0101_0101;
+        // Factor 2^(56 - 7i) takes bit 8i to bit 56 + i; no other product gets there, or carries.
+        *byte = ones.wrapping_mul(0x0102_0408_1020_4080).to_be_bytes()[0];
+    }
+    bits
+}
+
+/// The inverse of [`pack_fifth_bits`] and [`pack_nibbles`] together.
+#[inline(always)]
+pub(crate) fn unpack_five(bits: [u8; 4], packed: &[u8; LEN / 2]) -> [u8; LEN] {
+    let mut codes = unpack_nibbles(packed);
+    let high = u32::from_le_bytes(bits);
+    for (j, code) in codes.iter_mut().enumerate() {
+        *code |= if high & (1 << j) == 0 { 0 } else { 16 };
+    }
+    codes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packing_and_back() {
+        let codes: [u8; LEN] = std::array::from_fn(|j| u8::try_from(j * 13 % 32).unwrap_or(0));
+        let mut packed = [0; LEN / 2];
+        pack_nibbles(&codes, &mut packed);
+        assert_eq!(unpack_nibbles(&packed), codes.map(|code| code & 15));
+        assert_eq!(unpack_five(pack_fifth_bits(&codes), &packed), codes);
+        // Number 3 is 7, number 19 is 23.
+        assert_eq!((packed[3], pack_fifth_bits(&codes)), (0x77, [0x94, 0x52, 0x6b, 0xad]));
+    }
+
+    #[test]
+    fn ties_and_zeros_follow_the_first() {
+        let mut x = [0.0; LEN];
+        assert_eq!(extreme(&x).to_bits(), 0);
+        x[7] = -2.0;
+        x[9] = 2.0;
+        assert_eq!(extreme(&x), -2.0);
+        assert_eq!(max_magnitude(&x), 2.0);
+        assert_eq!(range(&x), (-2.0, 4.0));
+        let mut zeros = [0.0; LEN];
+        zeros[0] = -0.0;
+        let (low, span) = range(&zeros);
+        assert_eq!((low.to_bits(), span.to_bits()), ((-0.0f32).to_bits(), 0));
+        zeros[0] = 0.0;
+        zeros[1] = -0.0;
+        assert_eq!(range(&zeros).0.to_bits(), 0);
+    }
+}

@@ -1,0 +1,58 @@
+//! `bf16`: the upper half of a single, rounded to nearest.
+//!
+//! ```text
+//! byte    0 1
+//!        [ h ]   1 sign, 8 exponent, 7 mantissa bits, little-endian
+//! ```
+//! Value: the `f32` whose upper 16 bits are `h`. Ties round to even and subnormals are kept (see
+//! [`crate::narrow::bf16_bits`]). Definition: ggml type 30 (`BF16`), GGUF specification,
+//! "ggml_type". Name: `bf16`.
+//! Limits: magnitudes that round above 3.39e38 are refused; importance is of no use.
+
+use gmat_core::quant::{Need, RowKernel, RowWise};
+use gmat_core::register_quant;
+
+use crate::narrow::{bf16_bits, bf16_value};
+use crate::simd::dispatch::{self, RowCode};
+
+/// The kernel of `bf16`.
+pub(crate) struct Bf16;
+
+impl RowKernel for Bf16 {
+    const NAME: &'static str = "bf16";
+    const GGML_TYPE: u32 = 30;
+    const ELEMS: usize = 1;
+    const BYTES: usize = 2;
+    const NEED: Need = Need::Ignored;
+
+    fn quantize_row(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+        dispatch::quantize::<Self>(x, importance, out);
+    }
+
+    fn dequantize_blocks(bytes: &[u8], out: &mut [f32]) {
+        dispatch::dequantize::<Self>(bytes, out);
+    }
+
+    #[inline]
+    fn block_is_finite(block: &[u8]) -> bool {
+        matches!(block, &[low, high] if u16::from_le_bytes([low, high]) & 0x7f80 != 0x7f80)
+    }
+}
+
+impl RowCode for Bf16 {
+    #[inline(always)]
+    fn quantize<const N: usize>(x: &[f32], _importance: Option<&[f32]>, out: &mut [u8]) {
+        for (bytes, value) in out.as_chunks_mut().0.iter_mut().zip(x) {
+            *bytes = bf16_bits(*value).to_le_bytes();
+        }
+    }
+
+    #[inline(always)]
+    fn dequantize(bytes: &[u8], out: &mut [f32]) {
+        for (value, &bytes) in out.iter_mut().zip(bytes.as_chunks().0) {
+            *value = bf16_value(u16::from_le_bytes(bytes));
+        }
+    }
+}
+
+register_quant!(RowWise::<Bf16>::new());

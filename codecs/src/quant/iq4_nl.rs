@@ -1,0 +1,88 @@
+//! `iq4_nl`: 32 weights share a scale; each is a four-bit code for one of 16 unevenly spaced values.
+//!
+//! ```text
+//! byte    0 1   2 ............ 17
+//!        [ d ] [ q0 q1 ...  q15 ]   d: binary16; q[j]: code of weight j (low), j + 16 (high)
+//! ```
+//! Value: `d * VALUES[code]`, the table being [`crate::search::table::VALUES`].
+//! Definition: ggml block layout `block_iq4_nl` (type 20).
+//! Name: `iq4_nl`. Limits: rows are a multiple of 32; importance is used when given.
+//!
+//! `d` comes from [`crate::search::table`], where the error of a weight `x` counts `x^2`, or with
+//! importance `importance * sqrt(2 s + x^2)`, `s` the mean square of the block. Codes are then chosen
+//! for `d` before its rounding to half precision.
+
+use gmat_core::quant::{Need, RowKernel, RowWise};
+use gmat_core::register_quant;
+
+use crate::block32::{self, LEN};
+use crate::lockstep::{self, squares, sum, weigh};
+use crate::narrow::{f16_is_finite, read_f16, store_f16};
+use crate::search::table::{self, VALUES};
+use crate::simd::dispatch::{self, RowCode};
+use crate::superblock::refuse_large;
+
+const BYTES: usize = 18;
+
+/// The kernel of `iq4_nl`.
+pub(crate) struct Iq4Nl;
+
+impl RowKernel for Iq4Nl {
+    const NAME: &'static str = "iq4_nl";
+    const GGML_TYPE: u32 = 20;
+    const ELEMS: usize = LEN;
+    const BYTES: usize = BYTES;
+    const NEED: Need = Need::Optional;
+
+    fn quantize_row(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+        dispatch::quantize::<Self>(x, importance, out);
+    }
+
+    fn dequantize_blocks(bytes: &[u8], out: &mut [f32]) {
+        dispatch::dequantize::<Self>(bytes, out);
+    }
+
+    #[inline]
+    fn block_is_finite(block: &[u8]) -> bool {
+        matches!(block, &[d0, d1, ..] if f16_is_finite([d0, d1]))
+    }
+}
+
+impl RowCode for Iq4Nl {
+    #[inline(always)]
+    fn quantize<const N: usize>(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+        let out = out.as_chunks_mut::<BYTES>().0;
+        let mut importance = importance.map(|importance| importance.chunks(N * LEN));
+        for (values, out) in x.chunks(N * LEN).zip(out.chunks_mut(N)) {
+            let steps = lockstep::transpose::<N, LEN>(values);
+            let weights = match importance.as_mut().and_then(Iterator::next) {
+                None => squares(&steps),
+                Some(importance) => {
+                    let spread = sum(&squares(&steps)).map(|sum| sum * (2.0 / 32.0));
+                    weigh(&steps, &lockstep::transpose(importance), &spread)
+                }
+            };
+            let scales = table::fit(&steps, &weights);
+            for ((x, out), d) in values.as_chunks::<LEN>().0.iter().zip(out).zip(scales) {
+                let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
+                let codes = x.map(|v| table::code(inverse * v));
+                let [d0, d1, packed @ ..] = out;
+                ([*d0, *d1], _) = store_f16(refuse_large(x, d));
+                block32::pack_nibbles(&codes, packed);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn dequantize(bytes: &[u8], out: &mut [f32]) {
+        let blocks = bytes.as_chunks::<BYTES>().0;
+        for ([d0, d1, packed @ ..], out) in blocks.iter().zip(out.as_chunks_mut::<LEN>().0) {
+            let d = read_f16([*d0, *d1]);
+            for (value, code) in out.iter_mut().zip(block32::unpack_nibbles(packed)) {
+                *value = d * f32::from(VALUES[usize::from(code & 15)]);
+            }
+        }
+    }
+}
+
+register_quant!(RowWise::<Iq4Nl>::new());

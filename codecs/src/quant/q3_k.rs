@@ -1,0 +1,198 @@
+//! `q3_k`: super-blocks of 256 weights; groups of 16 share a signed six-bit scale, and each weight
+//! has a three-bit code.
+//!
+//! ```text
+//! byte    0 ...... 31   32 ..... 95    96 ... 107   108 109
+//!        [ h0 ... h31 ] [ q0 ... q63 ] [ scales ]   [ d ]   d: binary16
+//!        h[l]: bit k is bit 2 of the code of weight 32 k + l
+//!        q[32 h + l]: bits 0-1 of those of 128 h + l, + 32, + 64, + 96, lowest bits first
+//!        scales: see `superblock::pack_sixteen_sixes`
+//! ```
+//! Value: `d * (scale[i / 16] - 32) * (code[i] - 4)`.
+//! Definition: ggml block layout `block_q3_K` (type 11).
+//! Name: `q3_k`. Limits: rows are a multiple of 256; importance is used when given.
+//!
+//! Without importance, scales of groups come from [`crate::search::refine`], and that of largest
+//! magnitude becomes -32. With it, they come from [`crate::search::signed`] with weights
+//! `importance * sqrt(2 s + x^2)`, `s` the mean square of the super-block, and the same search gives
+//! their levels. In the end codes are rounded anew for the scales as they are stored.
+
+use gmat_core::quant::{Need, RowKernel, RowWise};
+use gmat_core::register_quant;
+
+use crate::lockstep;
+use crate::narrow::{f16_is_finite, read_f16, store_f16};
+use crate::round::{nearest, nearest_byte};
+use crate::search::{refine, signed};
+use crate::simd::dispatch::{self, RowCode};
+use crate::superblock::{
+    LEN, TILE, bytes_at, pack_bits, pack_sixteen_sixes, pack_twos, refuse_large, sums_of_squares,
+    unpack_bits, unpack_sixteen_sixes, unpack_twos,
+};
+
+const BYTES: usize = 110;
+/// Weights in a group, and groups in a super-block.
+const GROUP: usize = 16;
+/// Codes are counted from `-LIMIT`.
+const LIMIT: i8 = 4;
+/// Scales are counted from `-SCALES`.
+const SCALES: i8 = 32;
+
+/// The kernel of `q3_k`.
+pub(crate) struct Q3K;
+
+impl RowKernel for Q3K {
+    const NAME: &'static str = "q3_k";
+    const GGML_TYPE: u32 = 11;
+    const ELEMS: usize = LEN;
+    const BYTES: usize = BYTES;
+    const NEED: Need = Need::Optional;
+
+    fn quantize_row(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+        dispatch::quantize::<Self>(x, importance, out);
+    }
+
+    fn dequantize_blocks(bytes: &[u8], out: &mut [f32]) {
+        dispatch::dequantize::<Self>(bytes, out);
+    }
+
+    #[inline]
+    fn block_is_finite(block: &[u8]) -> bool {
+        matches!(block, &[.., d0, d1] if f16_is_finite([d0, d1]))
+    }
+}
+
+impl RowCode for Q3K {
+    #[inline(always)]
+    fn quantize<const N: usize>(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+        let out = out.as_chunks_mut::<BYTES>().0;
+        match importance {
+            None => {
+                for (x, out) in x.as_chunks::<LEN>().0.iter().zip(out) {
+                    plain::<N>(x, out);
+                }
+            }
+            Some(importance) => {
+                let tiles = x.chunks(TILE * LEN).zip(importance.chunks(TILE * LEN));
+                for ((x, importance), out) in tiles.zip(out.chunks_mut(TILE)) {
+                    weighted::<N>(x, importance, out);
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn dequantize(bytes: &[u8], out: &mut [f32]) {
+        let blocks = bytes.as_chunks::<BYTES>().0;
+        for (block, out) in blocks.iter().zip(out.as_chunks_mut::<LEN>().0) {
+            let d = read_f16(bytes_at(block, 108));
+            let scales = unpack_sixteen_sixes(&bytes_at(block, 96));
+            let mut codes = unpack_twos(&block[32..96]);
+            unpack_bits::<2>(&bytes_at(block, 0), &mut codes);
+            let groups = codes.as_chunks::<GROUP>().0.iter().zip(out.as_chunks_mut::<GROUP>().0);
+            for ((codes, out), scale) in groups.zip(scales) {
+                let scale = d * (f32::from(scale) - f32::from(SCALES));
+                for (value, code) in out.iter_mut().zip(codes) {
+                    *value = scale * (f32::from(*code) - f32::from(LIMIT));
+                }
+            }
+        }
+    }
+}
+
+/// A super-block without importance.
+#[inline(always)]
+fn plain<const N: usize>(x: &[f32; LEN], out: &mut [u8; BYTES]) {
+    let mut scales = [0.0; GROUP];
+    for (round, values) in x.chunks(N * GROUP).enumerate() {
+        let steps = lockstep::transpose::<N, GROUP>(values);
+        let fit = refine::fit(&steps, LIMIT);
+        lockstep::store(&fit.scale, scales.get_mut(round * N..).unwrap_or_default());
+    }
+    let largest = signed::extreme(&scales);
+    let mut levels = [0; GROUP];
+    let mut d = 0.0;
+    if largest != 0.0 {
+        let inverse = -32.0 / largest;
+        for (level, scale) in levels.iter_mut().zip(scales) {
+            // Kept in a byte before it is limited: this decides what becomes of NaN and the like.
+            let [byte, ..] = nearest(inverse * scale).to_le_bytes();
+            let limited = byte.cast_signed().clamp(-SCALES, SCALES - 1);
+            *level = limited.cast_unsigned().wrapping_add(32);
+        }
+        d = 1.0 / inverse;
+    }
+    write(x, d, &levels, out, |_, x| {
+        // Again, as its only lane: cheaper than to keep codes that are hardly ever asked for.
+        refine::fit(&x.map(|v| [v]), LIMIT).codes.map(|[code]| code)
+    });
+}
+
+/// Up to `TILE` super-blocks with importance.
+#[inline(always)]
+fn weighted<const N: usize>(x: &[f32], importance: &[f32], out: &mut [[u8; BYTES]]) {
+    let spread = sums_of_squares(x).map(|sum| 2.0 * sum / 256.0);
+    let (mut scales, mut factors, mut sums) =
+        ([[0.0; GROUP]; TILE], [[0.0; GROUP]; TILE], [[0.0; GROUP]; TILE]);
+    let rounds = x.chunks(N * GROUP).zip(importance.chunks(N * GROUP));
+    for (round, (values, importance)) in rounds.enumerate() {
+        let first = round * N;
+        let steps = lockstep::transpose::<N, GROUP>(values);
+        let of_lane = std::array::from_fn(|lane| spread[(first + lane) / GROUP % TILE]);
+        let weights = lockstep::weigh(&steps, &lockstep::transpose(importance), &of_lane);
+        let fit = signed::fit(&steps, &weights, LIMIT);
+        for (lanes, all) in [
+            (&fit.scale, &mut scales),
+            (&fit.factor, &mut factors),
+            (&lockstep::sum(&weights), &mut sums),
+        ] {
+            lockstep::store(lanes, all.as_flattened_mut().get_mut(first..).unwrap_or_default());
+        }
+    }
+    // The same for the scales of groups: super-blocks are lanes now.
+    let (mut d, mut factor) = ([0.0; TILE], [0.0; TILE]);
+    let rounds = scales.chunks(N).zip(sums.chunks(N)).take(out.len().div_ceil(N));
+    for (round, (scales, sums)) in rounds.enumerate() {
+        let steps = lockstep::transpose::<N, GROUP>(scales.as_flattened());
+        let fit = signed::fit(&steps, &lockstep::transpose(sums.as_flattened()), SCALES);
+        lockstep::store(&fit.scale, d.get_mut(round * N..).unwrap_or_default());
+        lockstep::store(&fit.factor, factor.get_mut(round * N..).unwrap_or_default());
+    }
+    for (index, (x, out)) in x.as_chunks::<LEN>().0.iter().zip(out).enumerate() {
+        let levels = scales[index].map(|scale| signed::code(scale, factor[index], SCALES));
+        let factors = &factors[index];
+        write(x, d[index], &levels, out, |j, x| x.map(|v| signed::code(v, factors[j], LIMIT)));
+    }
+}
+
+/// Codes for the scales as stored, and the layout. `searched` gives the codes that the search found
+/// for a group.
+#[inline(always)]
+fn write(
+    x: &[f32; LEN],
+    d: f32,
+    levels: &[u8; GROUP],
+    out: &mut [u8; BYTES],
+    searched: impl Fn(usize, &[f32; GROUP]) -> [u8; GROUP],
+) {
+    let (d, d_value) = store_f16(refuse_large(x, d));
+    let mut codes = [0; LEN];
+    let groups = x.as_chunks::<GROUP>().0.iter().zip(codes.as_chunks_mut::<GROUP>().0);
+    for (j, (x, codes)) in groups.enumerate() {
+        let scale = d_value * (f32::from(levels[j]) - f32::from(SCALES));
+        if scale == 0.0 {
+            // No code makes a difference now; the format's reference keeps those of the search.
+            *codes = searched(j, x);
+        } else {
+            for (code, v) in codes.iter_mut().zip(x) {
+                *code = nearest_byte(v / scale, -LIMIT, LIMIT - 1).wrapping_add(4);
+            }
+        }
+    }
+    out[..32].copy_from_slice(&pack_bits::<2>(&codes));
+    pack_twos(&codes, &mut out[32..96]);
+    out[96..108].copy_from_slice(&pack_sixteen_sixes(levels));
+    out[108..].copy_from_slice(&d);
+}
+
+register_quant!(RowWise::<Q3K>::new());

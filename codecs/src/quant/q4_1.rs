@@ -1,0 +1,130 @@
+//! `q4_1`: 32 weights share a scale and a minimum; each is a four-bit code.
+//!
+//! ```text
+//! byte    0 1   2 3   4 ............ 19
+//!        [ d ] [ m ] [ q0 q1 ...  q15 ]   d, m: binary16; q[j]: code of weight j (low), j + 16 (high)
+//! ```
+//! Value: `d * code + m`. Definition: ggml block layout `block_q4_1` (type 3).
+//! Name: `q4_1`. Limits: rows are a multiple of 32; importance is used when given.
+//!
+//! Without importance, `m` is the smallest value and `d` a 15th of the range. With it, both are
+//! searched for ([`crate::search::affine`]) with weights `importance * sqrt(s + x^2)`, `s` the mean
+//! square of the row.
+
+use gmat_core::quant::{Need, RowKernel, RowWise};
+use gmat_core::register_quant;
+
+use crate::block32::{self, LEN};
+use crate::narrow::{f16_is_finite, read_f16, store_f16};
+use crate::row32;
+use crate::search::affine;
+use crate::simd::dispatch::{self, RowCode};
+
+const BYTES: usize = 20;
+/// The largest code.
+const TOP: u8 = 15;
+/// The search with importance.
+const SEARCH: affine::Spec =
+    affine::Spec { top: TOP, divisions: &affine::fine_divisions(15.0), absolute: false };
+
+/// The kernel of `q4_1`.
+pub(crate) struct Q4_1;
+
+impl RowKernel for Q4_1 {
+    const NAME: &'static str = "q4_1";
+    const GGML_TYPE: u32 = 3;
+    const ELEMS: usize = LEN;
+    const BYTES: usize = BYTES;
+    const NEED: Need = Need::Optional;
+
+    fn quantize_row(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+        dispatch::quantize::<Self>(x, importance, out);
+    }
+
+    fn dequantize_blocks(bytes: &[u8], out: &mut [f32]) {
+        dispatch::dequantize::<Self>(bytes, out);
+    }
+
+    #[inline]
+    fn block_is_finite(block: &[u8]) -> bool {
+        matches!(block, &[d0, d1, m0, m1, ..] if f16_is_finite([d0, d1]) & f16_is_finite([m0, m1]))
+    }
+}
+
+impl RowCode for Q4_1 {
+    #[inline(always)]
+    fn quantize<const N: usize>(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+        let (blocks, out) = (x.as_chunks::<LEN>().0, out.as_chunks_mut::<BYTES>().0);
+        match importance {
+            None => {
+                for (x, out) in blocks.iter().zip(out) {
+                    plain(x, out);
+                }
+            }
+            Some(importance) => {
+                let spread = row32::mean_square(x);
+                let weights = importance.as_chunks::<LEN>().0;
+                let groups = blocks.chunks(N).zip(weights.chunks(N)).zip(out.chunks_mut(N));
+                for ((x, importance), out) in groups {
+                    weighted::<N>(x, importance, spread, out);
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn dequantize(bytes: &[u8], out: &mut [f32]) {
+        let blocks = bytes.as_chunks::<BYTES>().0;
+        for (block, out) in blocks.iter().zip(out.as_chunks_mut::<LEN>().0) {
+            let [d0, d1, m0, m1, packed @ ..] = block;
+            let d = read_f16([*d0, *d1]);
+            let m = read_f16([*m0, *m1]);
+            let codes = block32::unpack_nibbles(packed);
+            for (value, code) in out.iter_mut().zip(codes) {
+                *value = f32::from(code) * d + m;
+            }
+        }
+    }
+}
+
+/// One block without importance.
+#[inline(always)]
+fn plain(x: &[f32; LEN], out: &mut [u8; BYTES]) {
+    let (min, range) = block32::range(x);
+    let d = range / f32::from(TOP);
+    let mut codes = [0; LEN];
+    if let Some(inverse) = block32::inverse(d) {
+        for (code, value) in codes.iter_mut().zip(x) {
+            *code = block32::truncated((value - min) * inverse + 0.5, TOP);
+        }
+    }
+    write(d, min, &codes, out);
+}
+
+/// Up to `N` blocks with importance.
+#[inline(always)]
+fn weighted<const N: usize>(
+    x: &[[f32; LEN]],
+    importance: &[[f32; LEN]],
+    spread: f32,
+    out: &mut [[u8; BYTES]],
+) {
+    let (steps, weights) = row32::weigh::<N>(x, importance, spread);
+    let fit = affine::fit(&steps, &weights, &SEARCH);
+    for (lane, (x, out)) in x.iter().zip(out).enumerate() {
+        let (factor, base) = (fit.factor[lane], fit.base[lane]);
+        let codes = x.map(|v| affine::code(v, factor, base, TOP));
+        write(fit.scale[lane], fit.min[lane], &codes, out);
+    }
+}
+
+/// Puts a block together.
+#[inline(always)]
+fn write(d: f32, m: f32, codes: &[u8; LEN], out: &mut [u8; BYTES]) {
+    let [d0, d1, m0, m1, packed @ ..] = out;
+    ([*d0, *d1], _) = store_f16(d);
+    ([*m0, *m1], _) = store_f16(m);
+    block32::pack_nibbles(codes, packed);
+}
+
+register_quant!(RowWise::<Q4_1>::new());

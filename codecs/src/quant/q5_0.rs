@@ -1,0 +1,128 @@
+//! `q5_0`: 32 weights share a scale; each is a five-bit code.
+//!
+//! ```text
+//! byte    0 1   2 ... 5   6 ............ 21
+//!        [ d ] [   h   ] [ q0 q1 ...  q15 ]   d: binary16
+//!        h: u32, bit j is bit 4 of code j; q[j]: bits 0-3 of codes j (low), j + 16 (high)
+//! ```
+//! Value: `d * (code - 16)`. Definition: ggml block layout `block_q5_0` (type 6).
+//! Name: `q5_0`. Limits: rows are a multiple of 32; importance is used when given.
+//!
+//! Without importance, `d` maps the value of largest magnitude to `-16`. With it, `d` is searched
+//! for ([`crate::search::signed`]) with weights `importance * sqrt(s + x^2)`, `s` the mean square of
+//! the row.
+
+use gmat_core::quant::{Need, RowKernel, RowWise};
+use gmat_core::register_quant;
+
+use crate::block32::{self, LEN};
+use crate::narrow::{f16_is_finite, read_f16, store_f16};
+use crate::row32;
+use crate::search::signed;
+use crate::simd::dispatch::{self, RowCode};
+
+const BYTES: usize = 22;
+/// Codes are counted from `-LIMIT`.
+const LIMIT: i8 = 16;
+/// The largest code.
+const TOP: u8 = 31;
+
+/// The kernel of `q5_0`.
+pub(crate) struct Q5_0;
+
+impl RowKernel for Q5_0 {
+    const NAME: &'static str = "q5_0";
+    const GGML_TYPE: u32 = 6;
+    const ELEMS: usize = LEN;
+    const BYTES: usize = BYTES;
+    const NEED: Need = Need::Optional;
+
+    fn quantize_row(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+        dispatch::quantize::<Self>(x, importance, out);
+    }
+
+    fn dequantize_blocks(bytes: &[u8], out: &mut [f32]) {
+        dispatch::dequantize::<Self>(bytes, out);
+    }
+
+    #[inline]
+    fn block_is_finite(block: &[u8]) -> bool {
+        matches!(block, &[d0, d1, ..] if f16_is_finite([d0, d1]))
+    }
+}
+
+impl RowCode for Q5_0 {
+    #[inline(always)]
+    fn quantize<const N: usize>(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+        let (blocks, out) = (x.as_chunks::<LEN>().0, out.as_chunks_mut::<BYTES>().0);
+        match importance {
+            None => {
+                for (x, out) in blocks.iter().zip(out) {
+                    plain(x, out);
+                }
+            }
+            Some(importance) => {
+                let spread = row32::mean_square(x);
+                let weights = importance.as_chunks::<LEN>().0;
+                let groups = blocks.chunks(N).zip(weights.chunks(N)).zip(out.chunks_mut(N));
+                for ((x, importance), out) in groups {
+                    weighted::<N>(x, importance, spread, out);
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn dequantize(bytes: &[u8], out: &mut [f32]) {
+        let blocks = bytes.as_chunks::<BYTES>().0;
+        for (block, out) in blocks.iter().zip(out.as_chunks_mut::<LEN>().0) {
+            let [d0, d1, h0, h1, h2, h3, packed @ ..] = block;
+            let d = read_f16([*d0, *d1]);
+            let codes = block32::unpack_five([*h0, *h1, *h2, *h3], packed);
+            for (value, code) in out.iter_mut().zip(codes) {
+                *value = (f32::from(code) - f32::from(LIMIT)) * d;
+            }
+        }
+    }
+}
+
+/// One block without importance.
+#[inline(always)]
+fn plain(x: &[f32; LEN], out: &mut [u8; BYTES]) {
+    let d = block32::extreme(x) / -f32::from(LIMIT);
+    let mut codes = [0; LEN];
+    if let Some(inverse) = block32::inverse(d) {
+        for (code, value) in codes.iter_mut().zip(x) {
+            *code = block32::truncated(value * inverse + (f32::from(LIMIT) + 0.5), TOP);
+        }
+    }
+    write(d, &codes, out);
+}
+
+/// Up to `N` blocks with importance.
+#[inline(always)]
+fn weighted<const N: usize>(
+    x: &[[f32; LEN]],
+    importance: &[[f32; LEN]],
+    spread: f32,
+    out: &mut [[u8; BYTES]],
+) {
+    let (steps, weights) = row32::weigh::<N>(x, importance, spread);
+    let fit = signed::fit(&steps, &weights, LIMIT);
+    for (lane, (x, out)) in x.iter().zip(out).enumerate() {
+        let factor = fit.factor[lane];
+        let codes = x.map(|v| signed::code(v, factor, LIMIT));
+        write(fit.scale[lane], &codes, out);
+    }
+}
+
+/// Puts a block together.
+#[inline(always)]
+fn write(d: f32, codes: &[u8; LEN], out: &mut [u8; BYTES]) {
+    let [d0, d1, h0, h1, h2, h3, packed @ ..] = out;
+    ([*d0, *d1], _) = store_f16(d);
+    [*h0, *h1, *h2, *h3] = block32::pack_fifth_bits(codes);
+    block32::pack_nibbles(codes, packed);
+}
+
+register_quant!(RowWise::<Q5_0>::new());

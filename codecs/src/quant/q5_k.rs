@@ -1,0 +1,103 @@
+//! `q5_k`: super-blocks of 256 weights; groups of 32 share a six-bit scale and minimum, and each
+//! weight has a five-bit code.
+//!
+//! ```text
+//! byte    0 1   2 3      4 ... 15        16 ... 47    48 ...... 175
+//!        [ d ] [ dmin ] [ scales, mins ] [ h0 ... h31 ] [ q0 ... q127 ]   d, dmin: binary16
+//!        scales, mins: see `superblock::pack_sixes`
+//!        h[l]: bit k is bit 4 of the code of weight 32 k + l
+//!        q[32 k + l]: bits 0-3 of the codes of weights 64 k + l (low), 64 k + 32 + l (high)
+//! ```
+//! Value: `d * scale[i / 32] * code[i] - dmin * min[i / 32]`.
+//! Definition: ggml block layout `block_q5_K` (type 13).
+//! Name: `q5_k`. Limits: rows are a multiple of 256; importance is used when given.
+//!
+//! Without importance, the error of a weight `x` counts `|x| + sqrt(m)`, `m` the mean square of its
+//! group; with it, `importance * sqrt(2 s + x^2)`, `s` the mean square of the super-block.
+
+use gmat_core::quant::{Need, RowKernel, RowWise};
+use gmat_core::register_quant;
+
+use crate::affine_k::{self, AffineK, Block};
+use crate::lockstep::{Steps, above_deviation};
+use crate::narrow::{f16_is_finite, read_f16};
+use crate::search::affine::{Spec, divisions, fine_divisions};
+use crate::simd::dispatch::{self, RowCode};
+use crate::superblock::{
+    LEN, bytes_at, pack_bits, pack_nibbles, pack_sixes, unpack_bits, unpack_nibbles, unpack_sixes,
+};
+
+const BYTES: usize = 176;
+
+/// The kernel of `q5_k`.
+pub(crate) struct Q5K;
+
+impl RowKernel for Q5K {
+    const NAME: &'static str = "q5_k";
+    const GGML_TYPE: u32 = 13;
+    const ELEMS: usize = LEN;
+    const BYTES: usize = BYTES;
+    const NEED: Need = Need::Optional;
+
+    fn quantize_row(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+        dispatch::quantize::<Self>(x, importance, out);
+    }
+
+    fn dequantize_blocks(bytes: &[u8], out: &mut [f32]) {
+        dispatch::dequantize::<Self>(bytes, out);
+    }
+
+    #[inline]
+    fn block_is_finite(block: &[u8]) -> bool {
+        matches!(block, &[d0, d1, m0, m1, ..] if f16_is_finite([d0, d1]) & f16_is_finite([m0, m1]))
+    }
+}
+
+impl AffineK<32, 8, BYTES> for Q5K {
+    const LEVELS: u8 = 63;
+    const LIMITS: (u8, u8) = (63, 63);
+    const PLAIN: Spec =
+        Spec { top: 31, divisions: &divisions::<16>(31.0, -0.5, 0.1), absolute: false };
+    const WEIGHTED: Spec = Spec { top: 31, divisions: &fine_divisions(31.0), absolute: false };
+    const SPREAD: f32 = 2.0;
+
+    #[inline(always)]
+    fn plain_weights<const N: usize>(x: &Steps<N, 32>) -> Steps<N, 32> {
+        above_deviation(x)
+    }
+
+    #[inline(always)]
+    fn stored(scales: &[u8; 8], mins: &[u8; 8]) -> ([u8; 8], [u8; 8]) {
+        unpack_sixes(&pack_sixes(scales, mins))
+    }
+
+    #[inline(always)]
+    fn write(block: &Block<8>, out: &mut [u8; BYTES]) {
+        out[..2].copy_from_slice(&block.d);
+        out[2..4].copy_from_slice(&block.dmin);
+        out[4..16].copy_from_slice(&pack_sixes(&block.scales, &block.mins));
+        out[16..48].copy_from_slice(&pack_bits::<4>(&block.codes));
+        pack_nibbles(&block.codes, &mut out[48..]);
+    }
+}
+
+impl RowCode for Q5K {
+    #[inline(always)]
+    fn quantize<const N: usize>(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+        affine_k::quantize::<Self, N, 32, 8, BYTES>(x, importance, out);
+    }
+
+    #[inline(always)]
+    fn dequantize(bytes: &[u8], out: &mut [f32]) {
+        let blocks = bytes.as_chunks::<BYTES>().0;
+        for (block, out) in blocks.iter().zip(out.as_chunks_mut::<LEN>().0) {
+            let (d, dmin) = (read_f16(bytes_at(block, 0)), read_f16(bytes_at(block, 2)));
+            let (scales, mins) = unpack_sixes(&bytes_at(block, 4));
+            let mut codes = unpack_nibbles(&block[48..]);
+            unpack_bits::<4>(&bytes_at(block, 16), &mut codes);
+            affine_k::dequantize::<32, 8>(d, dmin, &scales, &mins, &codes, out);
+        }
+    }
+}
+
+register_quant!(RowWise::<Q5K>::new());

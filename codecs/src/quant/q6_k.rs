@@ -1,0 +1,158 @@
+//! `q6_k`: super-blocks of 256 weights; groups of 16 share a signed eight-bit scale, and each weight
+//! has a six-bit code.
+//!
+//! ```text
+//! byte    0 ...... 127   128 .... 191   192 ... 207    208 209
+//!        [ q0 ... q127 ] [ h0 ... h63 ] [ s0 ... s15 ] [ d ]   s: i8, d: binary16
+//!        q[64 h + l]: bits 0-3 of the codes of weights 128 h + l (low), 128 h + l + 64 (high)
+//!        h[32 h + l]: bits 4-5 of those of 128 h + l, + 32, + 64, + 96, lowest bits first
+//! ```
+//! Value: `d * s[i / 16] * (code[i] - 32)`.
+//! Definition: ggml block layout `block_q6_K` (type 14).
+//! Name: `q6_k`. Limits: rows are a multiple of 256; importance is used when given.
+//!
+//! Scales of groups come from [`crate::search::signed`], where the error of a weight `x` counts
+//! `x^2`, or its importance. The one of largest magnitude becomes -128, the others follow, and codes
+//! are rounded anew for the scales as they are stored.
+
+use gmat_core::quant::{Need, RowKernel, RowWise};
+use gmat_core::register_quant;
+
+use crate::lockstep::{self, squares};
+use crate::narrow::{f16_is_finite, read_f16, store_f16};
+use crate::round::{nearest, nearest_byte};
+use crate::search::signed::{self, NEGLIGIBLE};
+use crate::simd::dispatch::{self, RowCode};
+use crate::superblock::{LEN, bytes_at, pack_twos, refuse_large, unpack_twos};
+
+const BYTES: usize = 210;
+/// Weights in a group, and groups in a super-block.
+const GROUP: usize = 16;
+/// Codes are counted from `-LIMIT`.
+const LIMIT: i8 = 32;
+
+/// The kernel of `q6_k`.
+pub(crate) struct Q6K;
+
+impl RowKernel for Q6K {
+    const NAME: &'static str = "q6_k";
+    const GGML_TYPE: u32 = 14;
+    const ELEMS: usize = LEN;
+    const BYTES: usize = BYTES;
+    const NEED: Need = Need::Optional;
+
+    fn quantize_row(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+        dispatch::quantize::<Self>(x, importance, out);
+    }
+
+    fn dequantize_blocks(bytes: &[u8], out: &mut [f32]) {
+        dispatch::dequantize::<Self>(bytes, out);
+    }
+
+    #[inline]
+    fn block_is_finite(block: &[u8]) -> bool {
+        matches!(block, &[.., d0, d1] if f16_is_finite([d0, d1]))
+    }
+}
+
+impl RowCode for Q6K {
+    #[inline(always)]
+    fn quantize<const N: usize>(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+        let mut importance = importance.map(|importance| importance.chunks(LEN));
+        let out = out.as_chunks_mut::<BYTES>().0;
+        for (x, out) in x.as_chunks::<LEN>().0.iter().zip(out) {
+            let importance = importance.as_mut().and_then(Iterator::next);
+            let (mut scales, mut factors) = ([0.0; GROUP], [0.0; GROUP]);
+            for (round, values) in x.chunks(N * GROUP).enumerate() {
+                let steps = lockstep::transpose::<N, GROUP>(values);
+                let weights = match importance {
+                    None => squares(&steps),
+                    Some(all) => {
+                        let all = all.chunks(N * GROUP).nth(round).unwrap_or_default();
+                        lockstep::transpose(all)
+                    }
+                };
+                let fit = signed::fit(&steps, &weights, LIMIT);
+                lockstep::store(&fit.scale, scales.get_mut(round * N..).unwrap_or_default());
+                lockstep::store(&fit.factor, factors.get_mut(round * N..).unwrap_or_default());
+            }
+            write(x, &scales, &factors, out);
+        }
+    }
+
+    #[inline(always)]
+    fn dequantize(bytes: &[u8], out: &mut [f32]) {
+        let blocks = bytes.as_chunks::<BYTES>().0;
+        for (block, out) in blocks.iter().zip(out.as_chunks_mut::<LEN>().0) {
+            let d = read_f16(bytes_at(block, 208));
+            let scales = bytes_at::<GROUP>(block, 192).map(u8::cast_signed);
+            let codes = unpack(block);
+            let groups = codes.as_chunks::<GROUP>().0.iter().zip(out.as_chunks_mut::<GROUP>().0);
+            for ((codes, out), scale) in groups.zip(scales) {
+                let scale = d * f32::from(scale);
+                for (value, code) in out.iter_mut().zip(codes) {
+                    *value = scale * (f32::from(*code) - f32::from(LIMIT));
+                }
+            }
+        }
+    }
+}
+
+/// Scales as stored, codes for them, and the layout.
+#[inline(always)]
+fn write(x: &[f32; LEN], scales: &[f32; GROUP], factors: &[f32; GROUP], out: &mut [u8; BYTES]) {
+    let largest = signed::extreme(scales);
+    if largest.abs() < NEGLIGIBLE {
+        *out = [0; BYTES];
+        out[208..].copy_from_slice(&store_f16(refuse_large(x, 0.0)).0);
+        return;
+    }
+    let inverse = -128.0 / largest;
+    let (d, d_value) = store_f16(refuse_large(x, 1.0 / inverse));
+    let mut codes = [0; LEN];
+    let groups = x.as_chunks::<GROUP>().0.iter().zip(codes.as_chunks_mut::<GROUP>().0);
+    for (j, (x, codes)) in groups.enumerate() {
+        let [level, ..] = nearest(inverse * scales[j]).min(127).to_le_bytes();
+        out[192 + j] = level;
+        let scale = d_value * f32::from(level.cast_signed());
+        if scale == 0.0 {
+            // No code makes a difference now; the format's reference keeps those of the search.
+            for (code, v) in codes.iter_mut().zip(x) {
+                *code = signed::code(*v, factors[j], LIMIT);
+            }
+        } else {
+            for (code, v) in codes.iter_mut().zip(x) {
+                *code = nearest_byte(v / scale, -LIMIT, LIMIT - 1).wrapping_add(32);
+            }
+        }
+    }
+    pack(&codes, out);
+    out[208..].copy_from_slice(&d);
+}
+
+/// Lays out the codes.
+#[inline(always)]
+fn pack(codes: &[u8; LEN], out: &mut [u8; BYTES]) {
+    let halves = codes.as_chunks::<128>().0.iter().zip(out.as_chunks_mut::<64>().0);
+    for (codes, out) in halves {
+        for l in 0..64 {
+            out[l] = (codes[l] & 15) | codes[l + 64] << 4;
+        }
+    }
+    pack_twos(&codes.map(|code| code >> 4), &mut out[128..192]);
+}
+
+/// The inverse of [`pack`].
+#[inline(always)]
+fn unpack(block: &[u8; BYTES]) -> [u8; LEN] {
+    let mut codes = unpack_twos(&block[128..192]).map(|code| code << 4);
+    for (codes, block) in codes.as_chunks_mut::<128>().0.iter_mut().zip(block.as_chunks::<64>().0) {
+        for l in 0..64 {
+            codes[l] |= block[l] & 15;
+            codes[l + 64] |= block[l] >> 4;
+        }
+    }
+    codes
+}
+
+register_quant!(RowWise::<Q6K>::new());

@@ -1,0 +1,74 @@
+//! `q8_0`: 32 weights share a scale; each is a signed byte.
+//!
+//! ```text
+//! byte    0 1   2 ............ 33
+//!        [ d ] [ q0 q1 ...  q31 ]   d: binary16, q: i8
+//! ```
+//! Value: `d * q[i]`. Definition: ggml block layout `block_q8_0` (type 8).
+//! Name: `q8_0`. Limits: rows are a multiple of 32; importance is of no use.
+//!
+//! `d` is the largest magnitude divided by 127; codes are rounded to nearest, ties away from zero,
+//! with `d` before its own rounding to half precision.
+
+use gmat_core::quant::{Need, RowKernel, RowWise};
+use gmat_core::register_quant;
+
+use crate::block32::{self, LEN};
+use crate::narrow::{f16_is_finite, read_f16, store_f16};
+use crate::round::half_away;
+use crate::simd::dispatch::{self, RowCode};
+
+const BYTES: usize = 34;
+
+/// The kernel of `q8_0`.
+pub(crate) struct Q8_0;
+
+impl RowKernel for Q8_0 {
+    const NAME: &'static str = "q8_0";
+    const GGML_TYPE: u32 = 8;
+    const ELEMS: usize = LEN;
+    const BYTES: usize = BYTES;
+    const NEED: Need = Need::Ignored;
+
+    fn quantize_row(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+        dispatch::quantize::<Self>(x, importance, out);
+    }
+
+    fn dequantize_blocks(bytes: &[u8], out: &mut [f32]) {
+        dispatch::dequantize::<Self>(bytes, out);
+    }
+
+    #[inline]
+    fn block_is_finite(block: &[u8]) -> bool {
+        matches!(block, &[d0, d1, ..] if f16_is_finite([d0, d1]))
+    }
+}
+
+impl RowCode for Q8_0 {
+    #[inline(always)]
+    fn quantize<const N: usize>(x: &[f32], _importance: Option<&[f32]>, out: &mut [u8]) {
+        for (x, out) in x.as_chunks::<LEN>().0.iter().zip(out.as_chunks_mut::<BYTES>().0) {
+            let d = block32::max_magnitude(x) / 127.0;
+            let [d0, d1, codes @ ..] = out;
+            ([*d0, *d1], _) = store_f16(d);
+            // `None` (a scale so small that 1/d overflows) gives zeros, as does a zero block.
+            let inverse = block32::inverse(d).unwrap_or(0.0);
+            for (code, value) in codes.iter_mut().zip(x) {
+                [*code] = half_away(value * inverse).to_le_bytes();
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn dequantize(bytes: &[u8], out: &mut [f32]) {
+        let blocks = bytes.as_chunks::<BYTES>().0;
+        for ([d0, d1, codes @ ..], out) in blocks.iter().zip(out.as_chunks_mut::<LEN>().0) {
+            let d = read_f16([*d0, *d1]);
+            for (value, code) in out.iter_mut().zip(codes) {
+                *value = f32::from(i8::from_le_bytes([*code])) * d;
+            }
+        }
+    }
+}
+
+register_quant!(RowWise::<Q8_0>::new());

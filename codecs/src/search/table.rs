@@ -1,0 +1,175 @@
+//! The best scale for codes that stand for the values of a table: `x ≈ scale * VALUES[code]`.
+//!
+//! The table is that of the `IQ4` types (`kvalues_iq4nl` in ggml's block layouts): 16 values, dense
+//! around zero. Scales that map the largest magnitude to -134 up to -120 are tried (and, first, the
+//! one to +127); for the nearest table values the least-squares scale is computed, and the smallest
+//! weighted error wins as in [`crate::search::signed`].
+
+use crate::lockstep::Steps;
+use crate::search::signed::NEGLIGIBLE;
+
+/// What the codes stand for.
+pub(crate) const VALUES: [i8; 16] =
+    [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113];
+
+/// The same, for arithmetic.
+const LEVELS: [f32; 16] = {
+    let mut levels = [0.0; 16];
+    let mut k = 0;
+    while k < 16 {
+        levels[k] = VALUES[k] as f32;
+        k += 1;
+    }
+    levels
+};
+
+/// Midpoints between neighbours: exact, being halves of small integers. A value on one belongs to
+/// the upper neighbour. Comparing with midpoints decides like comparing the two distances: next to
+/// a midpoint both distances are exact differences, and elsewhere they are far from equal.
+const MIDPOINTS: [f32; 15] = {
+    let mut midpoints = [0.0; 15];
+    let mut k = 0;
+    while k < 15 {
+        midpoints[k] = (LEVELS[k] + LEVELS[k + 1]) / 2.0;
+        k += 1;
+    }
+    midpoints
+};
+
+/// Trials map the largest magnitude to `-127 + k`, `k` from -7 to 7.
+const TRIALS: [f32; 15] = {
+    let mut trials = [0.0; 15];
+    let mut k = 0;
+    while k < 15 {
+        trials[k] = LEVELS[0] - 7.0 + k as f32;
+        k += 1;
+    }
+    trials
+};
+
+/// The code of the table value nearest to `x`; the largest one for NaN.
+#[inline(always)]
+pub(crate) fn code(x: f32) -> u8 {
+    let mut code = 0;
+    for midpoint in MIDPOINTS {
+        // Negated, so that NaN passes.
+        #[expect(clippy::neg_cmp_op_on_partial_ord, reason = "NaN counts as above")]
+        let above = !(x < midpoint);
+        code += u8::from(above);
+    }
+    code
+}
+
+/// The table value nearest to `x`.
+#[inline(always)]
+fn value(x: f32) -> f32 {
+    let mut value = LEVELS[0];
+    for k in 0..15 {
+        value = if x < MIDPOINTS[k] { value } else { LEVELS[k + 1] };
+    }
+    value
+}
+
+/// The best scales; zero for groups of zeros. `w` are the weights of the error.
+#[inline(always)]
+pub(crate) fn fit<const N: usize, const K: usize>(x: &Steps<N, K>, w: &Steps<N, K>) -> [f32; N] {
+    let (mut magnitude, mut extreme) = ([0.0f32; N], [0.0f32; N]);
+    for x in x {
+        for lane in 0..N {
+            let larger = x[lane].abs() > magnitude[lane];
+            magnitude[lane] = if larger { x[lane].abs() } else { magnitude[lane] };
+            extreme[lane] = if larger { x[lane] } else { extreme[lane] };
+        }
+    }
+    let (mut scale, mut best) = ([0.0; N], [0.0; N]);
+    let (mut along, mut square) = ([0.0; N], [0.0; N]);
+    let mut factor = [0.0; N];
+    for lane in 0..N {
+        factor[lane] = 1.0 / (-extreme[lane] / LEVELS[0]);
+    }
+    for i in 0..K {
+        for lane in 0..N {
+            let q = value(factor[lane] * x[i][lane]);
+            let wq = w[i][lane] * q;
+            along[lane] += wq * x[i][lane];
+            square[lane] += wq * q;
+        }
+    }
+    for lane in 0..N {
+        let least = along[lane] / square[lane];
+        scale[lane] = if square[lane] > 0.0 { least } else { 0.0 };
+        best[lane] = scale[lane] * along[lane];
+    }
+    let near = neighbours(x, &extreme);
+    for trial in TRIALS {
+        let (mut along, mut square) = ([0.0; N], [0.0; N]);
+        for lane in 0..N {
+            factor[lane] = trial / extreme[lane];
+        }
+        for i in 0..K {
+            for lane in 0..N {
+                let v = x[i][lane];
+                let below = factor[lane] * v < near.midpoint[i][lane];
+                let q = if below { near.lower[i][lane] } else { near.upper[i][lane] };
+                let wq = w[i][lane] * q;
+                along[lane] += wq * v;
+                square[lane] += wq * q;
+            }
+        }
+        for lane in 0..N {
+            let (a, s) = (along[lane], square[lane]);
+            let better = (s > 0.0) & (a * a > best[lane] * s);
+            let least = a / s;
+            scale[lane] = if better { least } else { scale[lane] };
+            best[lane] = if better { least * a } else { best[lane] };
+        }
+    }
+    for lane in 0..N {
+        scale[lane] = if magnitude[lane] < NEGLIGIBLE { 0.0 } else { scale[lane] };
+    }
+    scale
+}
+
+/// The table values that the trials can give an element, and what separates them.
+struct Neighbours<const N: usize, const K: usize> {
+    lower: Steps<N, K>,
+    upper: Steps<N, K>,
+    midpoint: Steps<N, K>,
+}
+
+/// From the first to the last trial an element moves by less than 12 % of its size, and no two
+/// midpoints of one sign are that close: so at most one midpoint is passed, and two table values
+/// cover all trials.
+#[inline(always)]
+fn neighbours<const N: usize, const K: usize>(
+    x: &Steps<N, K>,
+    extreme: &[f32; N],
+) -> Neighbours<N, K> {
+    let (mut first, mut last) = ([0.0; N], [0.0; N]);
+    for lane in 0..N {
+        first[lane] = TRIALS[0] / extreme[lane];
+        last[lane] = TRIALS[14] / extreme[lane];
+    }
+    let mut near =
+        Neighbours { lower: [[0.0; N]; K], upper: [[0.0; N]; K], midpoint: [[0.0; N]; K] };
+    for i in 0..K {
+        for lane in 0..N {
+            let (a, b) = (first[lane] * x[i][lane], last[lane] * x[i][lane]);
+            // The smaller one; a midpoint above it is either passed or never reached.
+            let least = if a < b { a } else { b };
+            let (mut lower, mut upper, mut midpoint) = (LEVELS[0], LEVELS[1], MIDPOINTS[0]);
+            for k in 0..14 {
+                let above = least >= MIDPOINTS[k];
+                lower = if above { LEVELS[k + 1] } else { lower };
+                upper = if above { LEVELS[k + 2] } else { upper };
+                midpoint = if above { MIDPOINTS[k + 1] } else { midpoint };
+            }
+            let above = least >= MIDPOINTS[14];
+            lower = if above { LEVELS[15] } else { lower };
+            near.lower[i][lane] = lower;
+            near.upper[i][lane] = upper;
+            near.midpoint[i][lane] = midpoint;
+        }
+    }
+    near
+}

@@ -1,0 +1,3 @@
+//! The same row code, compiled for several instruction sets.
+
+pub(crate) mod dispatch;

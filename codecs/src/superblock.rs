@@ -1,0 +1,233 @@
+//! What the types with super-blocks of 256 weights share: packing of codes and scales, mean squares.
+
+/// Weights in a super-block.
+pub(crate) const LEN: usize = 256;
+
+/// Super-blocks treated together: their groups are lanes in the search for scales, and they
+/// themselves in the search for levels of these scales.
+pub(crate) const TILE: usize = 16;
+
+/// Magnitude above which a block is refused, by giving it a scale that is not a number.
+///
+/// No type with half-precision scales reaches a tenth of it: below, the scale becomes infinite by
+/// itself. Above, products of three weights may overflow in the searches, and what is left of them
+/// would not always look broken.
+const TOO_LARGE: f32 = 1e10;
+
+/// `d`, or NaN if a weight is too large for any type with half-precision scales.
+#[inline(always)]
+pub(crate) fn refuse_large<const K: usize>(x: &[f32; K], d: f32) -> f32 {
+    let large = x.iter().fold(false, |large, v| large | (v.abs() > TOO_LARGE));
+    if large { f32::NAN } else { d }
+}
+
+/// Sum of squares of each super-block, in order.
+#[inline(always)]
+pub(crate) fn sums_of_squares(x: &[f32]) -> [f32; TILE] {
+    let mut sums = [0.0; TILE];
+    let (fours, rest) = x.as_chunks::<LEN>().0.as_chunks::<4>();
+    // Four sums at once: one alone would wait for each addition.
+    for ([a, b, c, d], sums) in fours.iter().zip(sums.as_chunks_mut::<4>().0) {
+        for i in 0..LEN {
+            sums[0] += a[i] * a[i];
+            sums[1] += b[i] * b[i];
+            sums[2] += c[i] * c[i];
+            sums[3] += d[i] * d[i];
+        }
+    }
+    for (x, sum) in rest.iter().zip(sums.iter_mut().skip(4 * fours.len())) {
+        *sum = crate::lockstep::sum_of_squares(x);
+    }
+    sums
+}
+
+/// `N` bytes of a block, from a fixed place.
+#[inline(always)]
+pub(crate) fn bytes_at<const N: usize>(block: &[u8], at: usize) -> [u8; N] {
+    std::array::from_fn(|i| block[at + i])
+}
+
+/// Two-bit codes, four in a byte. Of each half of the super-block, byte `l` holds the codes of
+/// weights `l`, `l + 32`, `l + 64`, `l + 96`, lowest bits first. Higher bits of codes are cut.
+#[inline(always)]
+pub(crate) fn pack_twos(codes: &[u8; LEN], out: &mut [u8]) {
+    for (codes, out) in codes.as_chunks::<128>().0.iter().zip(out.as_chunks_mut::<32>().0) {
+        for l in 0..32 {
+            out[l] = (codes[l] & 3)
+                | (codes[l + 32] & 3) << 2
+                | (codes[l + 64] & 3) << 4
+                | (codes[l + 96] & 3) << 6;
+        }
+    }
+}
+
+/// The inverse of [`pack_twos`].
+#[inline(always)]
+pub(crate) fn unpack_twos(packed: &[u8]) -> [u8; LEN] {
+    let mut codes = [0; LEN];
+    for (packed, codes) in packed.as_chunks::<32>().0.iter().zip(codes.as_chunks_mut::<128>().0) {
+        for l in 0..32 {
+            codes[l] = packed[l] & 3;
+            codes[l + 32] = (packed[l] >> 2) & 3;
+            codes[l + 64] = (packed[l] >> 4) & 3;
+            codes[l + 96] = packed[l] >> 6;
+        }
+    }
+    codes
+}
+
+/// Four-bit codes, two in a byte. Of each quarter, byte `l` holds the codes of weights `l` (low)
+/// and `l + 32` (high). Higher bits of codes are cut.
+#[inline(always)]
+pub(crate) fn pack_nibbles(codes: &[u8; LEN], out: &mut [u8]) {
+    for (codes, out) in codes.as_chunks::<64>().0.iter().zip(out.as_chunks_mut::<32>().0) {
+        for l in 0..32 {
+            out[l] = (codes[l] & 15) | codes[l + 32] << 4;
+        }
+    }
+}
+
+/// The inverse of [`pack_nibbles`].
+#[inline(always)]
+pub(crate) fn unpack_nibbles(packed: &[u8]) -> [u8; LEN] {
+    let mut codes = [0; LEN];
+    for (packed, codes) in packed.as_chunks::<32>().0.iter().zip(codes.as_chunks_mut::<64>().0) {
+        for l in 0..32 {
+            codes[l] = packed[l] & 15;
+            codes[l + 32] = packed[l] >> 4;
+        }
+    }
+    codes
+}
+
+/// One bit of each code: bit `k` of byte `l` is bit `BIT` of the code of weight `32 k + l`.
+#[inline(always)]
+pub(crate) fn pack_bits<const BIT: u8>(codes: &[u8; LEN]) -> [u8; LEN / 8] {
+    let mut packed = [0; LEN / 8];
+    for (k, codes) in codes.as_chunks::<32>().0.iter().enumerate() {
+        for l in 0..32 {
+            packed[l] |= ((codes[l] >> BIT) & 1) << k;
+        }
+    }
+    packed
+}
+
+/// The inverse of [`pack_bits`]: sets these bits.
+#[inline(always)]
+pub(crate) fn unpack_bits<const BIT: u8>(packed: &[u8; LEN / 8], codes: &mut [u8; LEN]) {
+    for (k, codes) in codes.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+        for l in 0..32 {
+            codes[l] |= ((packed[l] >> k) & 1) << BIT;
+        }
+    }
+}
+
+/// Six-bit scales of sixteen groups in twelve bytes.
+///
+/// ```text
+/// byte 0-7    bits 0-3 of scales 0-7 (low), of scales 8-15 (high)
+/// byte 8-11   bits 4-5 of scales j, j + 4, j + 8, j + 12, lowest bits first
+/// ```
+#[inline(always)]
+pub(crate) fn pack_sixteen_sixes(scales: &[u8; 16]) -> [u8; 12] {
+    let mut packed = [0; 12];
+    for j in 0..8 {
+        packed[j] = (scales[j] & 15) | scales[j + 8] << 4;
+    }
+    for j in 0..4 {
+        packed[j + 8] = scales[j] >> 4
+            | (scales[j + 4] >> 4) << 2
+            | (scales[j + 8] >> 4) << 4
+            | (scales[j + 12] >> 4) << 6;
+    }
+    packed
+}
+
+/// The inverse of [`pack_sixteen_sixes`].
+#[inline(always)]
+pub(crate) fn unpack_sixteen_sixes(packed: &[u8; 12]) -> [u8; 16] {
+    let mut scales = [0; 16];
+    for j in 0..8 {
+        scales[j] = packed[j] & 15;
+        scales[j + 8] = packed[j] >> 4;
+    }
+    for j in 0..16 {
+        scales[j] |= ((packed[8 + j % 4] >> (2 * (j / 4))) & 3) << 4;
+    }
+    scales
+}
+
+/// Six-bit scales and minima of eight groups in twelve bytes.
+///
+/// ```text
+/// byte 0-3    scales 0-3 (bits 0-5), bits 4-5 of scales 4-7 (bits 6-7)
+/// byte 4-7    minima 0-3 (bits 0-5), bits 4-5 of minima 4-7 (bits 6-7)
+/// byte 8-11   bits 0-3 of scales 4-7 (low), of minima 4-7 (high)
+/// ```
+#[inline(always)]
+pub(crate) fn pack_sixes(scales: &[u8; 8], mins: &[u8; 8]) -> [u8; 12] {
+    let mut packed = [0; 12];
+    for j in 0..4 {
+        packed[j] = scales[j] | (scales[j + 4] >> 4) << 6;
+        packed[j + 4] = mins[j] | (mins[j + 4] >> 4) << 6;
+        packed[j + 8] = (scales[j + 4] & 15) | mins[j + 4] << 4;
+    }
+    packed
+}
+
+/// The inverse of [`pack_sixes`].
+#[inline(always)]
+pub(crate) fn unpack_sixes(packed: &[u8; 12]) -> ([u8; 8], [u8; 8]) {
+    let (mut scales, mut mins) = ([0; 8], [0; 8]);
+    for j in 0..4 {
+        scales[j] = packed[j] & 63;
+        mins[j] = packed[j + 4] & 63;
+        scales[j + 4] = (packed[j + 8] & 15) | (packed[j] >> 6) << 4;
+        mins[j + 4] = packed[j + 8] >> 4 | (packed[j + 4] >> 6) << 4;
+    }
+    (scales, mins)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn codes() -> [u8; LEN] {
+        std::array::from_fn(|i| u8::try_from(i * 37 % 64).unwrap_or(0))
+    }
+
+    #[test]
+    fn codes_and_back() {
+        let codes = codes();
+        let (mut twos, mut nibbles) = ([0; LEN / 4], [0; LEN / 2]);
+        pack_twos(&codes, &mut twos);
+        pack_nibbles(&codes, &mut nibbles);
+        assert_eq!(unpack_twos(&twos), codes.map(|code| code & 3));
+        let mut five = unpack_nibbles(&nibbles);
+        assert_eq!(five, codes.map(|code| code & 15));
+        unpack_bits::<4>(&pack_bits::<4>(&codes), &mut five);
+        assert_eq!(five, codes.map(|code| code & 31));
+        // Where single weights go.
+        let mut one = [0; LEN];
+        one[128 + 64 + 5] = 3;
+        pack_twos(&one, &mut twos);
+        assert_eq!(twos[32 + 5], 3 << 4);
+        pack_nibbles(&one, &mut nibbles);
+        assert_eq!(nibbles[96 + 5], 3);
+        assert_eq!(pack_bits::<1>(&one)[5], 1 << 6);
+    }
+
+    #[test]
+    fn sixes_and_back() {
+        let scales = [1, 63, 17, 32, 48, 5, 62, 33];
+        let mins = [63, 0, 9, 40, 16, 31, 61, 7];
+        let packed = pack_sixes(&scales, &mins);
+        assert_eq!(unpack_sixes(&packed), (scales, mins));
+        assert_eq!(packed[0], 1 | 3 << 6);
+        assert_eq!(packed[8], 0);
+        assert_eq!(packed[9], 5 | 15 << 4);
+        let sixteen = [scales, mins].as_flattened().try_into();
+        let packed = sixteen.map(|scales| (scales, pack_sixteen_sixes(&scales)));
+        assert!(packed.is_ok_and(|(scales, packed)| unpack_sixteen_sixes(&packed) == scales));
+    }
+}
