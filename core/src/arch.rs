@@ -158,18 +158,18 @@ pub fn choose(
 }
 
 fn unknown(known: &[&'static dyn ModelArch], config: &ModelConfig) -> Error {
+    let force = known.iter().map(|arch| arch.name()).collect::<Vec<_>>().join(", ");
+    let force = format!("force one with --arch ({force}) if the model is built the same way");
     let Some(given) = config.architecture() else {
-        return Error::malformed("`config.json` does not name the model's class")
-            .with_hint("`architectures` should be a list with one name");
+        return Error::malformed("the model does not say what architecture it has")
+            .with_hint(format!("put its config.json beside it and import again, or {force}"));
     };
     let names = known.iter().flat_map(|arch| arch.hf_names().iter().copied());
     let list = names.clone().collect::<Vec<_>>().join(", ");
-    let error = Error::unsupported(format!(
-        "model class `{given}` is not supported; supported are: {list}"
-    ));
+    let error = Error::unsupported(format!("unknown architecture `{given}`; known are: {list}"));
     match nearest(given, names) {
-        Some(name) => error.with_hint(format!("the nearest supported class is `{name}`")),
-        None => error,
+        Some(name) => error.with_hint(format!("the nearest known is `{name}`; {force}")),
+        None => error.with_hint(force),
     }
 }
 

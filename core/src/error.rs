@@ -194,11 +194,14 @@ pub fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
     let wanted = fold(given);
     known
         .into_iter()
-        .map(|name| (strsim::damerau_levenshtein(&wanted, &fold(name)), name))
+        .map(|name| {
+            let folded = strsim::damerau_levenshtein(&wanted, &fold(name));
+            (folded, strsim::damerau_levenshtein(given, name), name)
+        })
         // Ties go to the alphabetically first name, so that messages are reproducible.
-        .min_by(|a, b| a.0.cmp(&b.0).then(a.1.cmp(b.1)))
-        .filter(|&(distance, name)| distance <= 1 + name.len().max(given.len()) / 3)
-        .map(|(_, name)| name)
+        .min()
+        .filter(|&(distance, _, name)| distance <= 1 + name.len().max(given.len()) / 3)
+        .map(|(_, _, name)| name)
 }
 
 #[cfg(test)]

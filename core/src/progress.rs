@@ -2,6 +2,8 @@
 
 use std::ops::ControlFlow;
 
+use crate::error::{Error, Result};
+
 /// What happened.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
@@ -43,5 +45,13 @@ pub struct Silent;
 impl Progress for Silent {
     fn event(&mut self, _: Event<'_>) -> ControlFlow<()> {
         ControlFlow::Continue(())
+    }
+}
+
+/// Reports an event; a wish to stop becomes an error.
+pub(crate) fn notify(progress: &mut dyn Progress, event: Event<'_>) -> Result<()> {
+    match progress.event(event) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(Error::cancelled()),
     }
 }

@@ -1,1 +1,60 @@
-//! The command line front end of gmat.
+//! The command line front end of gmat: arguments, files, progress, exit codes. What is done with
+//! tensors is in `gmat-core` and `gmat-codecs`.
+
+pub mod exit;
+
+mod args;
+mod cmd;
+mod folder;
+mod interrupt;
+mod mmap;
+mod report;
+mod size;
+mod staging;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+use gmat_core::{Error, Registry, Result};
+
+use crate::args::{Args, Command};
+use crate::report::Console;
+
+/// Runs the program with these arguments (the first is its name).
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args = match Args::try_parse_from(arguments) {
+        Ok(args) => args,
+        Err(error) => {
+            // Help and version arrive here too; clap knows which stream and code each takes.
+            let code = if error.use_stderr() { exit::USAGE } else { exit::DONE };
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    let mut console = Console::new(&args.common);
+    match dispatch(args, &mut console) {
+        Ok(()) => ExitCode::from(exit::DONE),
+        Err(error) => {
+            console.error(&error);
+            ExitCode::from(exit::code(error.kind()))
+        }
+    }
+}
+
+fn dispatch(args: Args, console: &mut Console) -> Result<()> {
+    interrupt::install()?;
+    if let Some(jobs) = args.common.jobs {
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(jobs.get())
+            .build_global()
+            .map_err(|e| Error::config("cannot start the threads").with_source(e))?;
+    }
+    let registry = Registry::builtin(gmat_codecs::link())?;
+    match args.command {
+        Command::Import(import) => cmd::import::run(&import, &args.common, &registry, console),
+        Command::Export(export) => cmd::export::run(&export, &args.common, &registry, console),
+        Command::Inspect(inspect) => cmd::inspect::run(&inspect, &registry, console),
+        Command::Formats => cmd::formats::run(&registry, console),
+    }
+}

@@ -1,3 +1,7 @@
 //! The `gmat` program.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    gmat::run(std::env::args_os())
+}

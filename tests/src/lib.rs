@@ -1,4 +1,5 @@
 //! Shared parts of the tests: generators, laws and independent readers.
 
 pub mod golden_input;
+pub mod synth;
 pub mod weights;

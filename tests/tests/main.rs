@@ -10,5 +10,10 @@
 mod arch;
 mod block_lanes;
 mod block_laws;
+mod edges;
+mod flow;
+mod hostile;
+mod oracle;
 mod quant_golden;
 mod recipes;
+mod support;

@@ -25,6 +25,14 @@ pub struct TensorEntry {
     pub len: u64,
 }
 
+impl TensorEntry {
+    /// Bytes of this line in the header: name, rank, dimensions, type, offset.
+    #[must_use]
+    pub fn header_len(&self) -> u64 {
+        (8 + self.name.len() + 4 + 8 * self.dims.len() + 4 + 8) as u64
+    }
+}
+
 /// The next multiple of [`ALIGNMENT`].
 #[must_use]
 pub fn align_up(len: u64) -> u64 {
@@ -45,8 +53,24 @@ impl Header {
     ///
     /// # Errors
     /// `Limit` if a name is longer than 63 bytes, a tensor has more than four dimensions, or the
-    /// data is larger than 2^63 bytes: the reference reader would refuse the file.
+    /// data is 2^62 bytes or larger: the reference reader would refuse the file.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        let mut out = self.unpadded()?;
+        while !(out.len() as u64).is_multiple_of(ALIGNMENT) {
+            out.push(0);
+        }
+        Ok(out)
+    }
+
+    /// Length of the header without its padding.
+    ///
+    /// # Errors
+    /// Like [`Self::to_bytes`].
+    pub fn unpadded_len(&self) -> Result<u64> {
+        Ok(self.unpadded()?.len() as u64)
+    }
+
+    fn unpadded(&self) -> Result<Vec<u8>> {
         let mut out = Vec::new();
         out.extend_from_slice(b"GGUF");
         out.extend_from_slice(&3u32.to_le_bytes());
@@ -85,9 +109,6 @@ impl Header {
                 .filter(|&end| end < 1 << 62)
                 .map(align_up)
                 .ok_or_else(|| Error::limit("tensor data of 2^62 bytes or more"))?;
-        }
-        while !(out.len() as u64).is_multiple_of(ALIGNMENT) {
-            out.push(0);
         }
         Ok(out)
     }

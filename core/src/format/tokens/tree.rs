@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use super::tail::{Tail, parse_tail};
 use super::{CHECKSUM, HEADER, MAGIC, NODE, VERSION, first, next};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::token::{MAX_TOKENS, Special, TokenKind};
 
 /// What the tree says about a token.
@@ -45,7 +45,7 @@ impl<'a> Tree<'a> {
     /// memory than they do.
     ///
     /// # Errors
-    /// `Malformed` if the bytes are not a `tokens.bin` or contradict themselves; `Mismatch` if the
+    /// `Malformed` if the bytes are not a `tokens.bin` or contradict themselves, or if the
     /// checksum differs; `Unsupported` if the version is newer than this program.
     pub fn parse(bytes: &'a [u8]) -> Result<Self> {
         let parts = Parts::split(bytes)?;
@@ -260,7 +260,7 @@ impl<'a> Parts<'a> {
         }
         let (body, checksum) = bytes.split_at_checked(bytes.len() - CHECKSUM).ok_or_else(short)?;
         if blake3::hash(body) != *checksum {
-            return Err(Error::new(ErrorKind::Mismatch, "the checksum of `tokens.bin` differs"));
+            return Err(Error::malformed("the checksum of `tokens.bin` differs"));
         }
         if version == 0
             || field32(header, 20) != 0

@@ -1,0 +1,68 @@
+# Two commands on a fresh machine: `make demo` and `make test`.
+
+CARGO ?= cargo
+PROFILES = economy balanced premium
+EXAMPLE = example/tiny_llm
+# Absolute, so that the example can be run from its own folder. CARGO_TARGET_DIR moves build output.
+TARGET = $(abspath $(or $(CARGO_TARGET_DIR),target))
+GMAT = $(TARGET)/release/gmat
+CODEC_FILES = $(wildcard codecs/src/block/*.rs codecs/src/quant/*.rs codecs/src/arch/*.rs codecs/src/token/*.rs)
+
+.PHONY: help build demo test lint unit wasm docs interop tree install bench clean
+
+help:
+	@echo "make demo     build gmat, convert the example model, show the result"
+	@echo "make test     install what the tests need, then run all of them"
+	@echo "make install  install gmat"
+	@echo "also: build lint unit wasm docs interop bench clean"
+
+build:
+	$(CARGO) build --release --locked -p gmat
+
+demo: build
+	rm -rf $(EXAMPLE)/model.gmat $(EXAMPLE)/export/gguf $(EXAMPLE)/import_config.json
+	cd $(EXAMPLE) && $(GMAT) import --model hf-model/tiny_llm.safetensors --generate-config
+	cd $(EXAMPLE) && $(GMAT) import --model hf-model/tiny_llm.safetensors --config import_config.json -o .
+	set -e; cd $(EXAMPLE); for profile in $(PROFILES); do \
+	    $(GMAT) export --progress none --model model.gmat --config export/export-$$profile.json \
+	        -o export/gguf/tiny_llm-$$profile.gguf; done
+	cd $(EXAMPLE) && $(GMAT) inspect export/gguf/tiny_llm-balanced.gguf
+	ls -l $(EXAMPLE)/export/gguf
+
+install:
+	$(CARGO) install --locked --path native-cli
+
+# Cheapest first, so that a slip is found early.
+test: lint unit wasm docs interop tree
+	@echo "all checks passed"
+
+lint:
+	$(CARGO) fmt --all --check
+	rustfmt --edition 2024 --check $(CODEC_FILES)
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+
+unit:
+	$(CARGO) test --workspace --locked
+
+# The core and all codecs must build for the browser; behaviour there is tested with the page.
+wasm:
+	rustup target add wasm32-unknown-unknown
+	$(CARGO) clippy --locked -p gmat-core -p gmat-codecs --target wasm32-unknown-unknown -- -D warnings
+
+docs:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
+
+interop: build
+	tests/interop/run.sh $(GMAT)
+
+# Building and testing must leave no trace in the checkout.
+tree:
+	@test -z "$$(git status --porcelain)" || { echo "the tree is not clean:"; git status --short; exit 1; }
+
+bench: build
+	$(CARGO) bench --locked -p gmat-tests
+	tests/scale.sh $(GMAT)
+
+clean:
+	$(CARGO) clean
+	rm -rf $(EXAMPLE)/model.gmat $(EXAMPLE)/export/gguf $(EXAMPLE)/import_config.json

@@ -1,0 +1,252 @@
+//! `export_config.json`: which quantization type each tensor gets, and how the file is laid out.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::fields::{Fields, parse_json};
+use super::import::{parse_id, pretty};
+use crate::error::{Error, Result, nearest};
+
+/// The default type used when nothing else is said.
+pub(crate) const DEFAULT_TYPE: &str = "q4_k_m";
+/// The default of `trellis_lambda`.
+pub(crate) const DEFAULT_LAMBDA: f64 = 0.3;
+
+/// How scales are chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum ScaleOptimization {
+    /// Joint search, never worse than `Standard`.
+    #[default]
+    Trellis,
+    /// Byte-identical to ggml's reference quantizer.
+    Standard,
+}
+
+impl ScaleOptimization {
+    /// The mode of that name.
+    ///
+    /// # Errors
+    /// `Config`, naming what is allowed.
+    pub fn from_name(name: &str) -> Result<Self> {
+        match name.to_ascii_lowercase().as_str() {
+            "trellis" => Ok(Self::Trellis),
+            "standard" => Ok(Self::Standard),
+            _ => {
+                let error = Error::config(format!(
+                    "`scale_optimization` is `{name}`, expected `trellis` or `standard`"
+                ));
+                Err(match nearest(name, ["trellis", "standard"]) {
+                    Some(near) => error.with_hint(format!("did you mean `{near}`?")),
+                    None => error,
+                })
+            }
+        }
+    }
+}
+
+/// The `quantization` object.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Quantization {
+    /// Type or recipe of tensors without an entry of their own.
+    pub default_type: String,
+    /// How scales are chosen.
+    pub scale_optimization: ScaleOptimization,
+    /// Weight of the smoothness term of `trellis`, 0 to 1.
+    pub trellis_lambda: f64,
+    /// Types of single tensors.
+    pub per_tensor: BTreeMap<Uuid, String>,
+}
+
+impl Default for Quantization {
+    fn default() -> Self {
+        Self {
+            default_type: DEFAULT_TYPE.to_owned(),
+            scale_optimization: ScaleOptimization::default(),
+            trellis_lambda: DEFAULT_LAMBDA,
+            per_tensor: BTreeMap::new(),
+        }
+    }
+}
+
+/// One line of the tensor map.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Target {
+    /// Id in the store.
+    pub source: Uuid,
+    /// Name in the GGUF file.
+    pub target: String,
+}
+
+/// What the user wants exported.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ExportConfig {
+    /// Always `gguf`.
+    pub target_format: String,
+    /// Types.
+    pub quantization: Quantization,
+    /// Tensors and their names; empty means all, with automatic names.
+    pub tensor_map: Vec<Target>,
+    /// Largest size of one output file in bytes.
+    pub shard_size: Option<u64>,
+    /// Special token kind to GGUF key; an empty key switches a default off.
+    pub special_token_keys: BTreeMap<String, String>,
+}
+
+impl Default for ExportConfig {
+    fn default() -> Self {
+        Self {
+            target_format: "gguf".to_owned(),
+            quantization: Quantization::default(),
+            tensor_map: Vec::new(),
+            shard_size: None,
+            special_token_keys: BTreeMap::new(),
+        }
+    }
+}
+
+impl ExportConfig {
+    /// Parses the file. Type names are checked later, against the registry.
+    ///
+    /// # Errors
+    /// `Config`, naming key and value, for anything unknown, malformed or contradictory.
+    pub fn parse(text: &[u8]) -> Result<Self> {
+        let value = parse_json(text)?;
+        let known =
+            ["target_format", "quantization", "tensor_map", "shard_size", "special_token_keys"];
+        let fields = Fields::new(&value, "", &known)?;
+        let mut config = Self::default();
+        if let Some(format) = fields.text("target_format")?
+            && !format.eq_ignore_ascii_case("gguf")
+        {
+            return Err(fields.wrong("target_format", "`gguf`"));
+        }
+        if let Some(value) = fields.value("quantization") {
+            config.quantization = quantization(value)?;
+        }
+        let mut sources = BTreeSet::new();
+        let mut targets = BTreeSet::new();
+        for (index, entry) in fields.list("tensor_map")?.iter().enumerate() {
+            let target = target(entry, &format!("tensor_map[{index}]"))?;
+            let twice = |key: &str, value: &str| {
+                Error::config(format!(
+                    "`tensor_map[{index}].{key}` is `{value}`, as in an earlier entry"
+                ))
+            };
+            if !sources.insert(target.source) {
+                return Err(twice("source", &target.source.to_string()));
+            }
+            if !targets.insert(target.target.clone()) {
+                return Err(twice("target", &target.target));
+            }
+            config.tensor_map.push(target);
+        }
+        config.shard_size = fields.count("shard_size")?;
+        if let Some(keys) = fields.map("special_token_keys")? {
+            for (kind, key) in keys {
+                let key = key.as_str().ok_or_else(|| {
+                    Error::config(format!(
+                        "`special_token_keys.{kind}` is `{key}`, expected a string"
+                    ))
+                })?;
+                config.special_token_keys.insert(kind.clone(), key.to_owned());
+            }
+        }
+        Ok(config)
+    }
+
+    /// The text of the file.
+    ///
+    /// # Errors
+    /// `Malformed` if a number cannot be written as JSON.
+    pub fn to_json(&self) -> Result<String> {
+        pretty(self)
+    }
+}
+
+fn quantization(value: &Value) -> Result<Quantization> {
+    let known = ["default_type", "scale_optimization", "trellis_lambda", "per_tensor"];
+    let fields = Fields::new(value, "quantization", &known)?;
+    let mut out = Quantization::default();
+    if let Some(name) = fields.text("default_type")? {
+        out.default_type = name.to_owned();
+    }
+    if let Some(name) = fields.text("scale_optimization")? {
+        out.scale_optimization = ScaleOptimization::from_name(name)?;
+    }
+    if let Some(lambda) = fields.number("trellis_lambda")? {
+        if !(0.0..=1.0).contains(&lambda) {
+            return Err(fields.wrong("trellis_lambda", "a number from 0 to 1"));
+        }
+        out.trellis_lambda = lambda;
+    }
+    for (id, name) in fields.map("per_tensor")?.into_iter().flatten() {
+        let key = parse_id(id).ok_or_else(|| {
+            Error::config(format!("key `{id}` in `quantization.per_tensor` is not a UUID"))
+                .with_hint(
+                    "tensor ids are listed in the store's metadata.json and in a generated config",
+                )
+        })?;
+        let name = name.as_str().ok_or_else(|| {
+            Error::config(format!(
+                "`quantization.per_tensor.{id}` is `{name}`, expected a type name"
+            ))
+        })?;
+        if out.per_tensor.insert(key, name.to_owned()).is_some() {
+            return Err(Error::config(format!("`quantization.per_tensor` names `{key}` twice")));
+        }
+    }
+    Ok(out)
+}
+
+fn target(value: &Value, path: &str) -> Result<Target> {
+    let fields = Fields::new(value, path, &["source", "target"])?;
+    let source = fields.text("source")?.and_then(parse_id);
+    let source = source.ok_or_else(|| fields.wrong("source", "the UUID of a tensor"))?;
+    let target = fields.text("target")?.filter(|name| !name.is_empty());
+    let target = target.ok_or_else(|| fields.wrong("target", "a tensor name"))?;
+    Ok(Target { source, target: target.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> String {
+        format!("{:?}", ExportConfig::parse(text.as_bytes()).unwrap_err())
+    }
+
+    #[test]
+    fn round_trip() {
+        let text = r#"{"target_format":"gguf","quantization":{"default_type":"q4_k_m",
+            "scale_optimization":"standard","trellis_lambda":0.5,
+            "per_tensor":{"550e8400-e29b-41d4-a716-446655440000":"q8_0"}},
+            "tensor_map":[{"source":"550e8400-e29b-41d4-a716-446655440000","target":"x"}],
+            "shard_size":5000000000,"special_token_keys":{"eot":""}}"#;
+        let config = ExportConfig::parse(text.as_bytes()).unwrap();
+        assert_eq!(config.shard_size, Some(5_000_000_000));
+        assert_eq!(config.quantization.scale_optimization, ScaleOptimization::Standard);
+        let again = ExportConfig::parse(config.to_json().unwrap().as_bytes()).unwrap();
+        assert_eq!(again, config);
+        assert_eq!(ExportConfig::parse(b"{}").unwrap(), ExportConfig::default());
+        let nulls = ExportConfig::parse(br#"{"shard_size":null}"#).unwrap();
+        assert_eq!(nulls, ExportConfig::default());
+    }
+
+    #[test]
+    fn slips_are_named() {
+        let q = |inner: &str| error(&format!(r#"{{"quantization":{{{inner}}}}}"#));
+        assert!(q(r#""trellis_lambda":1.5"#).contains("`quantization.trellis_lambda` is `1.5`"));
+        assert!(q(r#""scale_optimization":"treliss""#).contains("did you mean `trellis`"));
+        assert!(q(r#""per_tensor":{"550e8400-token":"q8_0"}"#).contains("`550e8400-token`"));
+        assert!(q(r#""per_tensr":{}"#).contains("did you mean `per_tensor`"));
+        assert!(error(r#"{"shard_size":0}"#).contains("positive integer"));
+        assert!(
+            error(r#"{"tensor_map":[{"source":"x","target":"y"}]}"#)
+                .contains("tensor_map[0].source")
+        );
+    }
+}

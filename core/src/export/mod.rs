@@ -1,0 +1,10 @@
+//! Export: the store becomes a GGUF file, or several.
+
+pub use self::plan::{ExportOptions, ExportPlan};
+pub use self::suggest::{Suggestion, suggest};
+
+mod model;
+mod plan;
+mod run;
+mod split;
+mod suggest;

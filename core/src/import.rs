@@ -1,0 +1,412 @@
+//! Import: a SafeTensors model becomes a store.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+use uuid::Uuid;
+
+use crate::block::{BlockFormat, EncodeInput, GroupShape};
+use crate::config::{ImportConfig, Mapping, tensor_id};
+use crate::convert::{first_non_finite, to_f32};
+use crate::error::{Error, Result, ResultExt, nearest};
+use crate::format::store::{self as file, Group, Index};
+use crate::io::{Chunk, Files, Sink};
+use crate::limits::{self, rows_per_group};
+use crate::pipeline::{Budget, Buffers, drive};
+use crate::progress::{Event, Progress, notify};
+use crate::registry::Registry;
+use crate::source::{Model, SourceTensor};
+use crate::stats::{GroupStats, LaneTops};
+use crate::store::{METADATA, Metadata, ModelFiles, Record, TOKENS, tensor_file};
+use crate::tensor::{Shape, mem_len};
+
+/// The format of tensors that the chosen format does not take.
+const RAW: &str = "raw";
+
+/// One tensor to be imported.
+struct Item<'a> {
+    source: &'a SourceTensor,
+    id: Uuid,
+    format: &'static dyn BlockFormat,
+    rows: u64,
+    cols: u64,
+    group_rows: u64,
+}
+
+/// What is to be done, checked against the model: no tensor byte has been read.
+pub struct ImportPlan<'a> {
+    model: &'a Model,
+    items: Vec<Item<'a>>,
+    config: ImportConfig,
+    /// What the user should know.
+    pub notes: Vec<String>,
+}
+
+/// One row group on its way.
+struct Unit {
+    item: usize,
+    rows: Range<u64>,
+    last: bool,
+}
+
+/// What the pool makes of a row group.
+struct Encoded {
+    bytes: Vec<u8>,
+    sum: [u8; file::SUM],
+    stats: GroupStats,
+    tops: LaneTops,
+}
+
+impl<'a> ImportPlan<'a> {
+    /// Checks a config against the tensors of a model.
+    ///
+    /// # Errors
+    /// `Config` for an unknown block format, or a tensor that the model does not have.
+    pub fn new(model: &'a Model, config: &ImportConfig, registry: &Registry) -> Result<Self> {
+        let chosen = registry.block(&config.block_format)?;
+        let raw = registry.block(RAW)?;
+        let mut notes = Vec::new();
+        let map = full_map(model, &config.tensor_map, &mut notes)?;
+        let mut items = Vec::new();
+        for (source, mapping) in model.tensors.iter().zip(&map) {
+            if !mapping.include {
+                continue;
+            }
+            let info = &source.info;
+            // Vectors (norms, biases) weigh nothing and matter much, and rows of one dimension have
+            // no neighbours to share a scale with: kept as they are.
+            let vector = info.shape.rank() <= 1;
+            let format = if vector || !chosen.accepts(info.dtype) { raw } else { chosen };
+            let (rows, cols) = file::matrix(&info.shape);
+            if cols > limits::ROW_VALUES {
+                return Err(Error::limit(format!(
+                    "rows of {cols} elements; at most {} are supported",
+                    limits::ROW_VALUES
+                ))
+                .context(format!("tensor `{}`", info.name)));
+            }
+            let group_rows = rows_per_group(cols, format.granule_rows());
+            items.push(Item { source, id: mapping.target, format, rows, cols, group_rows });
+        }
+        if items.is_empty() {
+            return Err(Error::config("no tensor is left to import")
+                .with_hint("at least one entry of `tensor_map` needs `\"include\": true`"));
+        }
+        let excluded = map.iter().filter(|mapping| !mapping.include).count();
+        if excluded > 0 {
+            notes.push(format!("{excluded} tensors are left out (`include` is false)"));
+        }
+        let config = ImportConfig { tensor_map: map, ..config.clone() };
+        Ok(Self { model, items, config, notes })
+    }
+
+    /// Number of tensors.
+    #[must_use]
+    pub fn tensors(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Bytes to be read.
+    ///
+    /// # Errors
+    /// `Limit` if they do not fit in 64 bits.
+    pub fn source_bytes(&self) -> Result<u64> {
+        self.items.iter().try_fold(0u64, |sum, item| {
+            sum.checked_add(item.source.info.byte_len()?)
+                .ok_or_else(|| Error::limit("model too large"))
+        })
+    }
+
+    /// Carries out the plan: writes every tensor, `tokens` if given, and `metadata.json` last.
+    ///
+    /// # Errors
+    /// The first error in plan order, naming file and tensor. What the sink has then is incomplete.
+    pub fn run(
+        &self,
+        files: &dyn Files,
+        model_files: ModelFiles,
+        tokens: Option<&[u8]>,
+        sink: &mut dyn Sink,
+        budget: Budget,
+        progress: &mut dyn Progress,
+    ) -> Result<Metadata> {
+        let in_flight = budget.units(self.unit_cost()?)?;
+        let places: Vec<String> =
+            self.model.shards.iter().map(|shard| files.place(&shard.name)).collect();
+        let places = &places;
+        notify(progress, Event::Start { tensors: self.items.len(), bytes: self.source_bytes()? })?;
+        let hasher = RefCell::new(blake3::Hasher::new());
+        let hashes = RefCell::new(BTreeMap::new());
+        let buffers = Buffers::default();
+        let mut open: Option<OpenTensor> = None;
+        let mut records = BTreeMap::new();
+        let mut done = 0;
+        drive(
+            self.units(),
+            in_flight,
+            |unit| {
+                let (item, chunk) = self.read(files, places, unit)?;
+                let mut hasher = hasher.borrow_mut();
+                hasher.update(chunk.as_ref().as_ref());
+                if unit.last {
+                    hashes.borrow_mut().insert(unit.item, *hasher.finalize().as_bytes());
+                    hasher.reset();
+                }
+                Ok((item, chunk))
+            },
+            |unit, (item, chunk)| {
+                encode(item, unit, chunk.as_ref().as_ref(), &buffers)
+                    .context(|| place(places, item.source))
+            },
+            |unit, encoded| {
+                let Some(item) = self.items.get(unit.item) else { return Ok(()) };
+                if open.is_none() {
+                    notify(
+                        progress,
+                        Event::Tensor {
+                            index: unit.item,
+                            name: &item.source.info.name,
+                            dims: item.source.info.shape.dims(),
+                            encoding: item.format.name(),
+                        },
+                    )?;
+                    sink.begin(&tensor_file(item.id), None)?;
+                    sink.append(&file::head())?;
+                }
+                let tensor = open.get_or_insert_default();
+                if !unit.rows.is_empty() {
+                    sink.append(&encoded.bytes)?;
+                    tensor.add(&encoded);
+                }
+                done += (unit.rows.end - unit.rows.start)
+                    * item.cols
+                    * item.source.info.dtype.size() as u64;
+                buffers.put(encoded.bytes);
+                notify(progress, Event::Bytes(done))?;
+                if unit.last {
+                    let tensor = open.take().unwrap_or_default();
+                    let hash = hashes.borrow_mut().remove(&unit.item).unwrap_or_default();
+                    let (index, record) = self.close(item, tensor, hash);
+                    let footer = index.to_bytes(record.stored_bytes);
+                    sink.append(&footer)?;
+                    sink.finish()?;
+                    let stored_bytes = record.stored_bytes + footer.len() as u64;
+                    records.insert(item.id, Record { stored_bytes, ..record });
+                }
+                Ok(())
+            },
+        )?;
+        if let Some(tokens) = tokens {
+            sink.begin(TOKENS, Some(tokens.len() as u64))?;
+            sink.append(tokens)?;
+            sink.finish()?;
+        }
+        let config = serde_json::to_value(&self.config)
+            .map_err(|e| Error::config("the config cannot be written as JSON").with_source(e))?;
+        let metadata = Metadata::new(config, model_files, records);
+        let json = metadata.to_json()?;
+        sink.begin(METADATA, Some(json.len() as u64))?;
+        sink.append(json.as_bytes())?;
+        sink.finish()?;
+        Ok(metadata)
+    }
+
+    /// Bytes that one unit under way needs at most.
+    fn unit_cost(&self) -> Result<u64> {
+        let mut most = 0;
+        for item in &self.items {
+            let rows = item.group_rows.min(item.rows);
+            let shape = group_shape(item, rows)?;
+            let values = rows * item.cols;
+            let encoded = item.format.max_len(shape).ok_or_else(|| {
+                Error::limit("a row group does not fit in memory")
+                    .context(format!("tensor `{}`", item.source.info.name))
+            })?;
+            let cost = values * (4 + item.source.info.dtype.size() as u64) + encoded as u64;
+            most = most.max(cost);
+        }
+        Ok(most)
+    }
+
+    /// All row groups, in file order; a tensor without elements has one empty unit.
+    fn units(&self) -> impl Iterator<Item = Unit> + '_ {
+        self.items.iter().enumerate().flat_map(|(number, item)| {
+            let groups = item.rows.div_ceil(item.group_rows).max(1);
+            (0..groups).map(move |group| {
+                let start = group * item.group_rows;
+                let end = (start + item.group_rows).min(item.rows);
+                Unit { item: number, rows: start..end, last: group + 1 == groups }
+            })
+        })
+    }
+
+    fn read<'f>(
+        &self,
+        files: &'f dyn Files,
+        places: &[String],
+        unit: &Unit,
+    ) -> Result<(&Item<'a>, Chunk<'f>)> {
+        let item = self.items.get(unit.item).ok_or_else(|| Error::shape("no such unit"))?;
+        let source = item.source;
+        if unit.rows.is_empty() {
+            return Ok((item, Box::new([0u8; 0])));
+        }
+        let row_len = item.cols * source.info.dtype.size() as u64;
+        let range =
+            source.offset + unit.rows.start * row_len..source.offset + unit.rows.end * row_len;
+        let shard =
+            self.model.shards.get(source.shard).ok_or_else(|| Error::shape("no such shard"))?;
+        let chunk = files.read(&shard.name, range).context(|| place(places, source))?;
+        Ok((item, chunk))
+    }
+
+    /// The index of a finished tensor; `stored_bytes` of the record is what has been written so far.
+    fn close(&self, item: &Item<'_>, tensor: OpenTensor, hash: [u8; 32]) -> (Index, Record) {
+        let info = &item.source.info;
+        let importance = tensor.tops.importance();
+        let index = Index {
+            dtype: info.dtype,
+            format: item.format.name().to_owned(),
+            shape: info.shape.clone(),
+            id: item.id,
+            source_hash: hash,
+            fingerprint: fingerprint(&info.name, &info.shape, item, hash),
+            importance,
+            group_rows: item.group_rows,
+            groups: tensor.groups,
+        };
+        let stats = index.stats();
+        let shard = self.model.shards.get(item.source.shard);
+        let record = Record {
+            block_format: index.format.clone(),
+            dtype: info.dtype.name().to_owned(),
+            file: shard.map(|shard| shard.name.clone()).unwrap_or_default(),
+            importance,
+            max_abs: stats.max_abs,
+            name: info.name.clone(),
+            nonzero: stats.nonzero,
+            rms: rms(stats.sum_sq, info.shape.elems()),
+            shape: info.shape.dims().to_vec(),
+            source_blake3: blake3::Hash::from(hash).to_hex().to_string(),
+            stored_bytes: file::HEAD + index.groups.iter().map(|group| group.len).sum::<u64>(),
+        };
+        (index, record)
+    }
+}
+
+fn place(places: &[String], source: &SourceTensor) -> String {
+    let file = places.get(source.shard).map_or("", String::as_str);
+    format!("tensor `{}` in `{file}`", source.info.name)
+}
+
+/// A tensor whose groups are being written.
+#[derive(Default)]
+struct OpenTensor {
+    groups: Vec<Group>,
+    tops: LaneTops,
+}
+
+impl OpenTensor {
+    fn add(&mut self, encoded: &Encoded) {
+        let offset = self.groups.last().map_or(file::HEAD, |group| group.offset + group.len);
+        let len = encoded.bytes.len() as u64;
+        self.groups.push(Group { offset, len, sum: encoded.sum, stats: encoded.stats });
+        self.tops.merge(&encoded.tops);
+    }
+}
+
+fn encode(item: &Item<'_>, unit: &Unit, bytes: &[u8], buffers: &Buffers) -> Result<Encoded> {
+    let shape = group_shape(item, unit.rows.end - unit.rows.start)?;
+    let dtype = shape.dtype;
+    let count = if dtype.is_float() { shape.rows * shape.cols } else { 0 };
+    let mut values = buffers.values(count);
+    if dtype.is_float() {
+        to_f32(dtype, bytes, &mut values)?;
+    }
+    let stats = GroupStats::of(&values);
+    if stats.non_finite > 0 && !item.format.is_lossless() {
+        let at = first_non_finite(&values).unwrap_or_default();
+        let cols = shape.cols.max(1);
+        return Err(Error::malformed(format!(
+            "value at row {}, column {} is `{}`, not a finite number",
+            unit.rows.start + (at / cols) as u64,
+            at % cols,
+            values.get(at).copied().unwrap_or(f32::NAN)
+        ))
+        .with_hint("the checkpoint is broken; block format `raw` stores it as it is"));
+    }
+    let mut tops = LaneTops::default();
+    tops.add(&values, if shape.cols == 1 { values.len() } else { shape.cols });
+    let mut out = buffers.bytes();
+    let input = EncodeInput { values: &values, bytes, dtype, rows: shape.rows, cols: shape.cols };
+    item.format.encode(input, &mut out)?;
+    buffers.put_values(values);
+    Ok(Encoded { sum: file::checksum(&out), bytes: out, stats, tops })
+}
+
+fn group_shape(item: &Item<'_>, rows: u64) -> Result<GroupShape> {
+    Ok(GroupShape {
+        dtype: item.source.info.dtype,
+        rows: mem_len(rows)?,
+        cols: mem_len(item.cols)?,
+    })
+}
+
+/// One mapping per tensor of the model, in the model's order.
+fn full_map(model: &Model, given: &[Mapping], notes: &mut Vec<String>) -> Result<Vec<Mapping>> {
+    let names: BTreeSet<&str> = model.tensors.iter().map(|t| t.info.name.as_str()).collect();
+    for (index, mapping) in given.iter().enumerate() {
+        if !names.contains(mapping.source.as_str()) {
+            let error = Error::config(format!(
+                "`tensor_map[{index}].source` is `{}`, which the model does not have",
+                mapping.source
+            ));
+            return Err(match nearest(&mapping.source, names.iter().copied()) {
+                Some(name) => error.with_hint(format!("did you mean `{name}`?")),
+                None => error.with_hint("generate the config again for this model"),
+            });
+        }
+    }
+    let by_source: BTreeMap<&str, &Mapping> =
+        given.iter().map(|mapping| (mapping.source.as_str(), mapping)).collect();
+    let unlisted = names.iter().filter(|name| !by_source.contains_key(*name)).count();
+    if !given.is_empty() && unlisted > 0 {
+        notes.push(format!("{unlisted} tensors are not in `tensor_map`, so they are left out"));
+    }
+    let map = model.tensors.iter().map(|tensor| {
+        let name = &tensor.info.name;
+        by_source.get(name.as_str()).map_or_else(
+            || Mapping { source: name.clone(), target: tensor_id(name), include: given.is_empty() },
+            |&mapping| mapping.clone(),
+        )
+    });
+    let map: Vec<Mapping> = map.collect();
+    let mut targets = BTreeMap::new();
+    for mapping in &map {
+        if let Some(other) = targets.insert(mapping.target, &mapping.source) {
+            return Err(Error::config(format!(
+                "`{other}` and `{}` have the same target `{}`",
+                mapping.source, mapping.target
+            )));
+        }
+    }
+    Ok(map)
+}
+
+/// Everything that decides the bytes of a tensor file.
+fn fingerprint(name: &str, shape: &Shape, item: &Item<'_>, hash: [u8; 32]) -> [u8; 32] {
+    let text = format!(
+        "gmat {} {} {name} {} {shape} {} {}",
+        file::VERSION,
+        item.id,
+        item.source.info.dtype,
+        item.format.name(),
+        item.group_rows
+    );
+    *blake3::Hasher::new().update(&hash).update(text.as_bytes()).finalize().as_bytes()
+}
+
+fn rms(sum_sq: f64, elems: u64) -> f64 {
+    if elems == 0 { 0.0 } else { (sum_sq / elems as f64).sqrt() }
+}

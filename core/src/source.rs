@@ -1,0 +1,284 @@
+//! A SafeTensors model: one file, or the shards of a folder, as one list of tensors.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+
+use crate::error::{Error, Result, ResultExt};
+use crate::format::safetensors::{self, PREFIX};
+use crate::io::{Files, read_exact, read_small};
+use crate::tensor::{TensorInfo, mem_len};
+
+/// Name of the index of a sharded model.
+pub const INDEX: &str = "model.safetensors.index.json";
+
+const SUFFIX: &str = ".safetensors";
+
+/// What the user pointed at.
+#[derive(Debug, Clone, Copy)]
+pub enum Pick<'a> {
+    /// The folder: all its shards.
+    Folder,
+    /// One file of it, whatever else is there.
+    File(&'a str),
+}
+
+/// One tensor and where its bytes are.
+#[derive(Debug, Clone)]
+pub struct SourceTensor {
+    /// Name, type, shape.
+    pub info: TensorInfo,
+    /// Number of the shard in [`Model::shards`].
+    pub shard: usize,
+    /// Offset in that file.
+    pub offset: u64,
+}
+
+/// One file of a model.
+#[derive(Debug, Clone)]
+pub struct Shard {
+    /// File name.
+    pub name: String,
+    /// Bytes of the file.
+    pub len: u64,
+}
+
+/// All tensors of a model. Only headers have been read.
+#[derive(Debug, Clone)]
+pub struct Model {
+    /// Files, sorted by name.
+    pub shards: Vec<Shard>,
+    /// Tensors, by shard and position.
+    pub tensors: Vec<SourceTensor>,
+    /// `__metadata__` of all headers; the first shard wins.
+    pub metadata: BTreeMap<String, String>,
+    /// What the user should know.
+    pub notes: Vec<String>,
+}
+
+impl Model {
+    /// Reads the headers of a model.
+    ///
+    /// # Errors
+    /// `Io`, `Malformed` or `Unsupported`, naming the file and what is wrong in it: a missing
+    /// shard, a tensor that is missing or occurs twice, a broken header.
+    pub fn open(files: &dyn Files, pick: Pick<'_>) -> Result<Self> {
+        let mut notes = Vec::new();
+        let index = match pick {
+            Pick::Folder => read_index(files)?,
+            Pick::File(_) => None,
+        };
+        let names = match (pick, &index) {
+            (Pick::File(name), _) => {
+                notes.extend(siblings(files, name)?);
+                vec![name.to_owned()]
+            }
+            (Pick::Folder, Some(index)) => indexed_shards(files, index, &mut notes)?,
+            (Pick::Folder, None) => all_shards(files)?,
+        };
+        let mut model =
+            Self { shards: Vec::new(), tensors: Vec::new(), metadata: BTreeMap::new(), notes };
+        let mut owner: BTreeMap<String, usize> = BTreeMap::new();
+        for name in names {
+            model.add_shard(files, name, &mut owner)?;
+        }
+        if let Some(index) = &index {
+            model.check_index(files, index, &owner)?;
+        }
+        Ok(model)
+    }
+
+    fn add_shard(
+        &mut self,
+        files: &dyn Files,
+        name: String,
+        owner: &mut BTreeMap<String, usize>,
+    ) -> Result<()> {
+        let place = files.place(&name);
+        let number = self.shards.len();
+        let (len, header) = read_header(files, &name).context(|| format!("file `{place}`"))?;
+        for (key, value) in header.metadata {
+            self.metadata.entry(key).or_insert(value);
+        }
+        for entry in header.tensors {
+            if let Some(first) = owner.insert(entry.info.name.clone(), number) {
+                let first = self.shards.get(first).map_or(place.clone(), |s| files.place(&s.name));
+                return Err(Error::malformed(format!(
+                    "tensor `{}` is in both `{first}` and `{place}`",
+                    entry.info.name
+                ))
+                .with_hint(
+                    "remove the file that does not belong to the model, or import one file alone",
+                ));
+            }
+            self.tensors.push(SourceTensor {
+                info: entry.info,
+                shard: number,
+                offset: entry.offset,
+            });
+        }
+        self.shards.push(Shard { name, len });
+        Ok(())
+    }
+
+    /// Every tensor of the index is in the shard that the index names.
+    fn check_index(
+        &mut self,
+        files: &dyn Files,
+        index: &BTreeMap<String, String>,
+        owner: &BTreeMap<String, usize>,
+    ) -> Result<()> {
+        let index_place = files.place(INDEX);
+        for (tensor, shard) in index {
+            let found = owner.get(tensor).and_then(|&number| self.shards.get(number));
+            if found.is_none_or(|found| found.name != *shard) {
+                let instead = match found {
+                    Some(found) => format!("; it is in `{}`", files.place(&found.name)),
+                    None => String::new(),
+                };
+                return Err(Error::malformed(format!(
+                    "tensor `{tensor}` is not in `{}`, where `{index_place}` says it is{instead}",
+                    files.place(shard)
+                )));
+            }
+        }
+        let extra = owner.keys().filter(|tensor| !index.contains_key(*tensor)).count();
+        if extra > 0 {
+            self.notes.push(format!(
+                "{extra} tensors are not listed in `{index_place}`; they are imported too"
+            ));
+        }
+        Ok(())
+    }
+}
+
+#[derive(Deserialize)]
+struct IndexFile {
+    weight_map: BTreeMap<String, String>,
+}
+
+/// Tensor name to shard name, if the folder has an index.
+fn read_index(files: &dyn Files) -> Result<Option<BTreeMap<String, String>>> {
+    let Some(json) = read_small(files, INDEX)? else { return Ok(None) };
+    let place = || format!("file `{}`", files.place(INDEX));
+    let index: IndexFile = serde_json::from_slice(&json)
+        .map_err(|e| Error::malformed("not a valid shard index").with_source(e))
+        .context(place)?;
+    if let Some(shard) = index.weight_map.values().find(|name| !is_plain(name)) {
+        return Err(
+            Error::malformed(format!("shard name `{shard}` is not a file name")).context(place())
+        );
+    }
+    Ok(Some(index.weight_map))
+}
+
+/// A name that stays in its folder.
+fn is_plain(name: &str) -> bool {
+    !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\\', '\0'])
+}
+
+fn indexed_shards(
+    files: &dyn Files,
+    index: &BTreeMap<String, String>,
+    notes: &mut Vec<String>,
+) -> Result<Vec<String>> {
+    let shards: BTreeSet<&String> = index.values().collect();
+    for &shard in &shards {
+        if files.len(shard)?.is_none() {
+            return Err(Error::malformed(format!(
+                "shard `{}` is missing, but `{}` lists it",
+                files.place(shard),
+                files.place(INDEX)
+            ))
+            .with_hint("download the missing file"));
+        }
+    }
+    let ignored: Vec<String> =
+        files.names()?.into_iter().filter(|n| n.ends_with(SUFFIX) && !shards.contains(n)).collect();
+    if !ignored.is_empty() {
+        notes.push(format!("not listed in `{INDEX}`, so left out: {}", ignored.join(", ")));
+    }
+    Ok(shards.into_iter().cloned().collect())
+}
+
+fn all_shards(files: &dyn Files) -> Result<Vec<String>> {
+    let names: Vec<String> =
+        files.names()?.into_iter().filter(|name| name.ends_with(SUFFIX)).collect();
+    if names.is_empty() {
+        return Err(Error::new(
+            crate::ErrorKind::Io,
+            format!("no `{SUFFIX}` file in `{}`", files.place("")),
+        )
+        .with_hint("--model takes a SafeTensors file or a folder that has some"));
+    }
+    for name in &names {
+        // `model-00002-of-00005.safetensors`: the name itself says how many there must be.
+        let Some((stem, _, count)) = shard_number(name) else { continue };
+        let have = names
+            .iter()
+            .filter(|other| shard_number(other).is_some_and(|(s, _, c)| s == stem && c == count));
+        let have = have.count() as u64;
+        if have != count {
+            let missing = (1..=count)
+                .map(|n| format!("{stem}-{n:05}-of-{count:05}{SUFFIX}"))
+                .find(|candidate| !names.contains(candidate));
+            return Err(Error::malformed(format!(
+                "`{}` has {have} of {count} shards; missing is `{}`",
+                files.place(""),
+                missing.unwrap_or_default()
+            ))
+            .with_hint("download the missing file"));
+        }
+    }
+    Ok(names)
+}
+
+/// Stem, number and count of `stem-00002-of-00005.safetensors`.
+fn shard_number(name: &str) -> Option<(&str, u64, u64)> {
+    let (rest, count) = name.strip_suffix(SUFFIX)?.rsplit_once("-of-")?;
+    let (stem, number) = rest.rsplit_once('-')?;
+    let digits = |text: &str| text.len() == 5 && text.bytes().all(|b| b.is_ascii_digit());
+    if !digits(number) || !digits(count) {
+        return None;
+    }
+    Some((stem, number.parse().ok()?, count.parse().ok()?))
+}
+
+/// A note if one shard of several was picked.
+fn siblings(files: &dyn Files, name: &str) -> Result<Option<String>> {
+    let Some((_, number, count)) = shard_number(name).filter(|&(_, _, count)| count > 1) else {
+        return Ok(None);
+    };
+    Ok(Some(format!(
+        "`{}` is shard {number} of {count}: only its tensors are imported; give the folder to import all",
+        files.place(name)
+    )))
+}
+
+fn read_header(files: &dyn Files, name: &str) -> Result<(u64, safetensors::Header)> {
+    let len = files.len(name)?.ok_or_else(|| Error::new(crate::ErrorKind::Io, "no such file"))?;
+    if len < PREFIX {
+        return Err(Error::malformed(format!("file is truncated: it has only {len} bytes")));
+    }
+    let mut prefix = [0; 8];
+    prefix.copy_from_slice(&read_exact(files, name, 0, 8)?);
+    let header_len = safetensors::header_len(prefix, len)?;
+    let json = read_exact(files, name, PREFIX, mem_len(header_len)?)?;
+    Ok((len, safetensors::parse(&json, len)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shard_names() {
+        assert_eq!(shard_number("model-00002-of-00005.safetensors"), Some(("model", 2, 5)));
+        assert_eq!(shard_number("a-b-00001-of-00001.safetensors"), Some(("a-b", 1, 1)));
+        assert_eq!(shard_number("model.safetensors"), None);
+        assert_eq!(shard_number("model-1-of-5.safetensors"), None);
+        assert!(
+            !is_plain("../x") && !is_plain("a/b") && !is_plain("") && is_plain("a.safetensors")
+        );
+    }
+}

@@ -1,0 +1,249 @@
+//! The store as a whole: `metadata.json`, `tokens.bin` and one file per tensor.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::config::pretty;
+use crate::error::{Error, Result, ResultExt};
+use crate::format::store::Index;
+use crate::io::{Files, read_exact, read_small};
+use crate::tensor::{DType, Shape, TensorInfo};
+
+/// Name of the store's folder in the output folder.
+pub const FOLDER: &str = "model.gmat";
+/// Name of the metadata file.
+pub const METADATA: &str = "metadata.json";
+/// Name of the tokenizer file.
+pub const TOKENS: &str = "tokens.bin";
+/// Version of the store's layout.
+pub const FORMAT_VERSION: u32 = 3;
+
+/// File name of a tensor in the store.
+#[must_use]
+pub fn tensor_file(id: Uuid) -> String {
+    format!("tensors/{id}.gmat")
+}
+
+/// What `metadata.json` says about one tensor.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Block format of the stored rows.
+    pub block_format: String,
+    /// Element type in the source.
+    pub dtype: String,
+    /// Source file.
+    pub file: String,
+    /// Share of lanes an octave above the median (see [`crate::stats::LaneTops`]).
+    pub importance: f64,
+    /// Largest finite magnitude.
+    pub max_abs: f32,
+    /// Name in the source.
+    pub name: String,
+    /// Elements that are not zero.
+    pub nonzero: u64,
+    /// Root mean square of the values.
+    pub rms: f64,
+    /// Dimensions, slowest first.
+    pub shape: Vec<u64>,
+    /// BLAKE3 of the source bytes, in hexadecimal.
+    pub source_blake3: String,
+    /// Bytes of the tensor file.
+    pub stored_bytes: u64,
+}
+
+impl Record {
+    /// Name, type and shape.
+    ///
+    /// # Errors
+    /// `Malformed` if type or shape make no sense.
+    pub fn info(&self) -> Result<TensorInfo> {
+        let dtype = DType::from_name(&self.dtype)
+            .ok_or_else(|| Error::malformed(format!("unknown dtype `{}`", self.dtype)))?;
+        Ok(TensorInfo {
+            name: self.name.clone(),
+            dtype,
+            shape: Shape::try_new(self.shape.clone())?,
+        })
+    }
+}
+
+/// What came with the weights, verbatim.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ModelFiles {
+    /// `config.json`.
+    pub config: Option<Box<RawValue>>,
+    /// `generation_config.json`.
+    pub generation_config: Option<Box<RawValue>>,
+    /// Front matter of `README.md` (the YAML between the two `---` lines).
+    pub model_card: Option<String>,
+    /// Name of the folder that the model was in.
+    pub name: Option<String>,
+}
+
+/// `metadata.json`. Keys are written in this (alphabetical) order.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Metadata {
+    /// BLAKE3 of this file with 64 zeros in this place.
+    #[serde(default)]
+    checksum: String,
+    /// The import config in full, automatic ids included.
+    pub config: serde_json::Value,
+    /// Version of the store's layout.
+    pub format_version: u32,
+    /// Program that wrote the store.
+    pub generator: String,
+    /// What came with the weights.
+    #[serde(default)]
+    pub model: ModelFiles,
+    /// Source name to id.
+    pub tensor_name_map: BTreeMap<String, Uuid>,
+    /// Id to everything known about the tensor.
+    pub tensors: BTreeMap<Uuid, Record>,
+    /// Number of tensors in the store.
+    pub total_tensors: usize,
+}
+
+/// Where the checksum stands in the text: the first key, since keys are sorted.
+const CHECKSUM_START: &str = "{\n  \"checksum\": \"";
+
+impl Metadata {
+    /// Metadata of these tensors.
+    #[must_use]
+    pub fn new(
+        config: serde_json::Value,
+        model: ModelFiles,
+        tensors: BTreeMap<Uuid, Record>,
+    ) -> Self {
+        Self {
+            checksum: "0".repeat(64),
+            config,
+            format_version: FORMAT_VERSION,
+            generator: concat!("gmat ", env!("CARGO_PKG_VERSION")).to_owned(),
+            model,
+            tensor_name_map: tensors.iter().map(|(id, t)| (t.name.clone(), *id)).collect(),
+            total_tensors: tensors.len(),
+            tensors,
+        }
+    }
+
+    /// The text of the file. The same metadata always gives the same bytes.
+    ///
+    /// # Errors
+    /// `Malformed` if a number has no JSON form.
+    pub fn to_json(&self) -> Result<String> {
+        let zeroed = Self { checksum: "0".repeat(64), ..self.clone() };
+        let text = pretty(&zeroed)?;
+        let sum = blake3::hash(text.as_bytes()).to_hex();
+        let rest = text.get(CHECKSUM_START.len() + 64..).unwrap_or_default();
+        Ok(format!("{CHECKSUM_START}{sum}{rest}"))
+    }
+
+    /// Parses the file.
+    ///
+    /// # Errors
+    /// `Malformed` if it is not JSON of this form or was changed; `Unsupported` if a newer program
+    /// wrote it.
+    pub fn parse(text: &[u8]) -> Result<Self> {
+        let failed = |error: Error| {
+            error
+                .context("failed to parse metadata.json")
+                .with_hint("the file is damaged or from another program; import the model again")
+        };
+        // The version first: a newer layout may have changed anything else.
+        #[derive(Deserialize)]
+        struct Version {
+            format_version: Option<u32>,
+        }
+        let json = |e: serde_json::Error| Error::malformed("not valid metadata").with_source(e);
+        let version: Version = serde_json::from_slice(text).map_err(json).map_err(failed)?;
+        match version.format_version {
+            Some(FORMAT_VERSION) => {}
+            Some(newer) if newer > FORMAT_VERSION => {
+                return Err(Error::unsupported(format!(
+                    "store format {newer} is newer than {FORMAT_VERSION}, which this program knows"
+                ))
+                .with_hint("install a newer gmat"));
+            }
+            _ => {
+                return Err(Error::unsupported(
+                    "the store was written by the earlier gmat-cli, which this program does not read",
+                )
+                .with_hint("import the model again"));
+            }
+        }
+        let metadata: Self = serde_json::from_slice(text).map_err(json).map_err(failed)?;
+        let start = CHECKSUM_START.len();
+        let tail = text.get(start + 64..).unwrap_or_default();
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(text.get(..start).unwrap_or_default()).update(&[b'0'; 64]).update(tail);
+        if !text.starts_with(CHECKSUM_START.as_bytes())
+            || hasher.finalize().to_hex().as_str() != metadata.checksum
+        {
+            return Err(failed(Error::malformed(
+                "its checksum does not match: the file was changed after import",
+            )));
+        }
+        Ok(metadata)
+    }
+}
+
+/// An open store: metadata read, tensor files not yet.
+pub struct Store<'a> {
+    files: &'a dyn Files,
+    /// `metadata.json`.
+    pub metadata: Metadata,
+}
+
+impl<'a> Store<'a> {
+    /// Opens the store in a folder.
+    ///
+    /// # Errors
+    /// `Io` if there is none; otherwise like [`Metadata::parse`].
+    pub fn open(files: &'a dyn Files) -> Result<Self> {
+        let place = files.place(METADATA);
+        let text = read_small(files, METADATA)?.ok_or_else(|| {
+            Error::new(crate::ErrorKind::Io, format!("no store here: `{place}` does not exist"))
+                .with_hint("--model takes the `model.gmat` folder that `gmat import` made")
+        })?;
+        let metadata = Metadata::parse(&text).context(|| format!("file `{place}`"))?;
+        Ok(Self { files, metadata })
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn files(&self) -> &'a dyn Files {
+        self.files
+    }
+
+    /// The index of a tensor's file, compared with what `metadata.json` says.
+    ///
+    /// # Errors
+    /// `Io` if the file is missing; `Malformed` if it is damaged or of another tensor.
+    pub fn index(&self, id: Uuid, record: &Record) -> Result<Index> {
+        let name = tensor_file(id);
+        let place = || format!("tensor `{}`, file `{}`", record.name, self.files.place(&name));
+        let len = self.files.len(&name).context(place)?.ok_or_else(|| {
+            Error::new(crate::ErrorKind::Io, format!("missing tensor: {}", self.files.place(&name)))
+                .with_hint("the store is incomplete; import the model again")
+        })?;
+        let index = Index::read(len, |offset, len| read_exact(self.files, &name, offset, len))
+            .context(place)?;
+        let info = record.info().context(place)?;
+        let agrees = index.id == id
+            && index.dtype == info.dtype
+            && index.shape == info.shape
+            && index.format == record.block_format
+            && len == record.stored_bytes
+            && blake3::Hash::from(index.source_hash).to_hex().as_str() == record.source_blake3;
+        if !agrees {
+            return Err(Error::malformed("the file is not the one that metadata.json describes")
+                .context(place())
+                .with_hint("files of different imports are mixed; import the model again"));
+        }
+        Ok(index)
+    }
+}

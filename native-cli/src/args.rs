@@ -1,0 +1,194 @@
+//! What can be typed.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::size::parse_size;
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage or config, 3 input malformed or \
+unsupported, 4 I/O (disk full, permission, missing file), 5 verification found a difference, \
+130 interrupted.";
+
+/// Model weights from training to where they run.
+///
+/// SafeTensors models become a store of tensors addressed by UUID; from the store, GGUF files for
+/// llama.cpp are exported, with the quantization of every tensor under control of small JSON files.
+#[derive(Debug, Parser)]
+#[command(name = "gmat", version, propagate_version = true, after_help = EXIT_CODES)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Import(Import),
+    Export(Export),
+    Inspect(Inspect),
+    /// List everything this program knows: block formats, quantization types, recipes,
+    /// architectures, tokenizers
+    Formats,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Common {
+    /// Worker threads [default: one per core]
+    #[arg(long, global = true, value_name = "N", help_heading = "Common options")]
+    pub(crate) jobs: Option<NonZeroUsize>,
+
+    /// Memory for data under way, such as `512MB` or `1GiB`
+    #[arg(long, global = true, value_name = "BYTES", value_parser = parse_size, default_value = "1GiB",
+          help_heading = "Common options")]
+    pub(crate) memory: u64,
+
+    /// How progress is shown
+    #[arg(long, global = true, value_enum, default_value_t = ProgressMode::Auto, value_name = "MODE",
+          help_heading = "Common options")]
+    pub(crate) progress: ProgressMode,
+
+    /// Print errors only
+    #[arg(short, long, global = true, help_heading = "Common options")]
+    pub(crate) quiet: bool,
+
+    /// Print more about decisions
+    #[arg(short, long, global = true, help_heading = "Common options")]
+    pub(crate) verbose: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ProgressMode {
+    /// A bar on a terminal, otherwise a line per tensor
+    Auto,
+    /// A line per tensor
+    Plain,
+    /// A JSON object per event on standard error
+    Json,
+    /// Nothing
+    None,
+}
+
+/// Convert a SafeTensors model into the store
+///
+/// Writes OUTPUT/model.gmat (or OUTPUT itself if its name ends in `.gmat`).
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  gmat import --model ./model.safetensors --output ./output
+  gmat import --model ./llama-70b/ --output ./llama-70b-gmat
+  gmat import --model ./llama-7b.safetensors --generate-config
+  gmat import --model ./llama-7b.safetensors --config import_config.json --output ./output
+  gmat import --model ./llama-7b/ --block-format raw --output ./exact
+
+GMAT_BUFFER_SIZE sets how many units of work are under way (default: 2 per thread).")]
+pub(crate) struct Import {
+    /// SafeTensors file, shard index, or folder of a model
+    #[arg(short, long, value_name = "PATH", visible_alias = "input")]
+    pub(crate) model: PathBuf,
+
+    /// Import config; without one, all tensors are imported
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Output folder
+    #[arg(short, long, value_name = "DIR", default_value = "output")]
+    pub(crate) output: PathBuf,
+
+    /// Write import_config.json for this model to the working directory and stop
+    #[arg(long)]
+    pub(crate) generate_config: bool,
+
+    /// Block format of the stored tensors; overrides the config [default: B8x8]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) block_format: Option<String>,
+
+    /// Name of the pre-tokenizer, for tokenizers that are not recognised
+    #[arg(long, value_name = "NAME")]
+    pub(crate) pre: Option<String>,
+
+    /// With --generate-config: overwrite an existing config that differs
+    #[arg(long, requires = "generate_config")]
+    pub(crate) force: bool,
+}
+
+/// Write a GGUF file from the store
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  gmat export --model ./output/model.gmat --generate-config
+  gmat export --model ./output/model.gmat --config export_config.json --output model-q4km.gguf
+  gmat export --model ./output/model.gmat --type q6_k --output model-q6k.gguf
+  gmat export --model ./llama-70b.gmat --shard-size 5GB --output llama-70b.gguf
+
+`gmat formats` lists types, recipes and architectures.")]
+pub(crate) struct Export {
+    /// The store: a `model.gmat` folder
+    #[arg(short, long, value_name = "PATH")]
+    pub(crate) model: PathBuf,
+
+    /// Export config; without one (and without export_config.json in the working directory) the
+    /// recommended types are computed
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Output file
+    #[arg(short, long, value_name = "FILE", default_value = "model.gguf")]
+    pub(crate) output: PathBuf,
+
+    /// Largest size of one output file, such as 5000000000 or 5GB; overrides the config
+    #[arg(long, value_name = "BYTES", value_parser = parse_size)]
+    pub(crate) shard_size: Option<u64>,
+
+    /// Write export_config.json with recommended types to the working directory and stop
+    #[arg(long)]
+    pub(crate) generate_config: bool,
+
+    /// Importance from which a tensor gets a high-quality type (with --generate-config)
+    #[arg(long, value_name = "FLOAT", default_value_t = 0.2)]
+    pub(crate) importance_high: f64,
+
+    /// Importance from which a tensor gets a medium-quality type (with --generate-config)
+    #[arg(long, value_name = "FLOAT", default_value_t = 0.1)]
+    pub(crate) importance_medium: f64,
+
+    /// One type or recipe for the whole model instead of a config, such as q4_k_m or f16
+    #[arg(long = "type", value_name = "NAME")]
+    pub(crate) default_type: Option<String>,
+
+    /// How scales are chosen; overrides the config: `trellis` or `standard`
+    #[arg(long, value_name = "MODE")]
+    pub(crate) scale_optimization: Option<String>,
+
+    /// Weight of the smoothness term of trellis, 0 to 1; overrides the config
+    #[arg(long, value_name = "FLOAT")]
+    pub(crate) trellis_lambda: Option<f64>,
+
+    /// Treat the model as this architecture
+    #[arg(long, value_name = "NAME")]
+    pub(crate) arch: Option<String>,
+
+    /// Write a file without tokenizer if the store has none
+    #[arg(long)]
+    pub(crate) no_tokenizer: bool,
+
+    /// With --generate-config: overwrite an existing config that differs
+    #[arg(long, requires = "generate_config")]
+    pub(crate) force: bool,
+}
+
+/// Show what a SafeTensors model, a store or a GGUF file contains (reads headers only)
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  gmat inspect ./llama-7b/
+  gmat inspect ./output/model.gmat
+  gmat inspect model.gguf --json")]
+pub(crate) struct Inspect {
+    /// SafeTensors file or folder, store, or GGUF file
+    pub(crate) path: PathBuf,
+
+    /// One JSON object instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+}

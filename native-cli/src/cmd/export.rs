@@ -1,0 +1,193 @@
+//! `gmat export`.
+
+use std::path::{Path, PathBuf};
+
+use gmat_core::config::{ExportConfig, ScaleOptimization};
+use gmat_core::export::{ExportOptions, ExportPlan, Suggestion, suggest};
+use gmat_core::format::tokens;
+use gmat_core::io::read_small;
+use gmat_core::store::{FOLDER, METADATA, Store, TOKENS};
+use gmat_core::{Error, Registry, Result, ResultExt};
+
+use super::{budget, read_config, write_generated};
+use crate::args::{Common, Export};
+use crate::folder::Folder;
+use crate::report::Console;
+use crate::staging::StagedFiles;
+
+/// File that `--generate-config` writes, and that is used when it is there.
+const CONFIG: &str = "export_config.json";
+
+pub(crate) fn run(
+    args: &Export,
+    common: &Common,
+    registry: &Registry,
+    console: &mut Console,
+) -> Result<()> {
+    check_thresholds(args)?;
+    let folder = Folder::new(store_path(&args.model));
+    let store = Store::open(&folder)?;
+    if args.generate_config {
+        return generate(args, &store, registry, console);
+    }
+    let mut config = config(args, &store, registry, console)?;
+    apply_options(args, &mut config)?;
+    if config.quantization.scale_optimization == ScaleOptimization::Trellis {
+        console.note("`trellis` is not available yet: scales are chosen in standard mode");
+    }
+
+    let vocab = read_small(&folder, TOKENS)?
+        .map(|bytes| {
+            tokens::read(&bytes)
+                .context(|| format!("file `{}`", folder.path().join(TOKENS).display()))
+        })
+        .transpose()?;
+    if vocab.is_none() && !args.no_tokenizer {
+        return Err(Error::unsupported(
+            "the store has no tokenizer, without which llama.cpp does not load a model",
+        )
+        .with_hint(
+            "put the tokenizer files beside the model and import again, or add --no-tokenizer",
+        ));
+    }
+    let (output_folder, file_name) = output(&args.output)?;
+    let options = ExportOptions { arch: args.arch.as_deref(), file_name: &file_name };
+    let plan = ExportPlan::new(&store, vocab.as_ref(), &config, options, registry)?;
+    for note in &plan.notes {
+        console.note(note);
+    }
+    for (name, ty, why) in &plan.decisions {
+        console.detail(format!("{name}: {ty} ({why})"));
+    }
+    let how = match config.shard_size {
+        Some(bytes) => format!(" (sharded, max {} MB per shard)", bytes / 1_000_000),
+        None => String::new(),
+    };
+    console.line(format!("Exporting to GGUF{how}: {}", args.output.display()));
+    console.line(format!("Processing {} tensors...", plan.tensors()));
+    let mut staging = StagedFiles::new(&output_folder)?;
+    let result = plan.run(registry, &mut staging, budget(common)?, console);
+    console.end();
+    result?;
+    staging.commit()?;
+    let bytes: u64 = plan.files().map(|(_, len)| len).sum();
+    let shards = match plan.files().len() {
+        1 => String::new(),
+        count => format!("{count} shards, "),
+    };
+    console.line(format!("Done! {shards}{} tensors, {bytes} bytes total", plan.tensors()));
+    Ok(())
+}
+
+/// The store that `--model` means: the folder itself, or the `model.gmat` in it.
+fn store_path(model: &Path) -> PathBuf {
+    let inner = model.join(FOLDER);
+    if !model.join(METADATA).exists() && inner.is_dir() { inner } else { model.to_owned() }
+}
+
+fn check_thresholds(args: &Export) -> Result<()> {
+    let range = 0.0..=1.0;
+    for (option, value) in [
+        ("--importance-high", args.importance_high),
+        ("--importance-medium", args.importance_medium),
+    ] {
+        if !range.contains(&value) {
+            return Err(Error::config(format!(
+                "`{option}` is `{value}`, expected a number from 0 to 1"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The config file given, the one in the working directory, or the recommended one.
+fn config(
+    args: &Export,
+    store: &Store<'_>,
+    registry: &Registry,
+    console: &mut Console,
+) -> Result<ExportConfig> {
+    let found = Path::new(CONFIG).exists().then(|| PathBuf::from(CONFIG));
+    // `--type` means the whole model: a config found by chance must not mix in.
+    let path = args.config.clone().or_else(|| found.filter(|_| args.default_type.is_none()));
+    match path {
+        Some(path) => {
+            if args.config.is_none() {
+                console.note(format!("using `{CONFIG}` of the working directory"));
+            }
+            ExportConfig::parse(&read_config(&path)?)
+                .context(|| format!("config `{}`", path.display()))
+        }
+        None if args.default_type.is_some() => Ok(ExportConfig::default()),
+        None => {
+            console.note("no config given: every tensor gets its recommended type");
+            Ok(recommended(args, store, registry)?.config)
+        }
+    }
+}
+
+fn apply_options(args: &Export, config: &mut ExportConfig) -> Result<()> {
+    if let Some(name) = &args.default_type {
+        config.quantization.default_type.clone_from(name);
+    }
+    if let Some(bytes) = args.shard_size {
+        config.shard_size = Some(bytes);
+    }
+    if let Some(mode) = &args.scale_optimization {
+        config.quantization.scale_optimization = ScaleOptimization::from_name(mode)?;
+    }
+    if let Some(lambda) = args.trellis_lambda {
+        if !(0.0..=1.0).contains(&lambda) {
+            return Err(Error::config(format!(
+                "`--trellis-lambda` is `{lambda}`, expected a number from 0 to 1"
+            )));
+        }
+        config.quantization.trellis_lambda = lambda;
+    }
+    Ok(())
+}
+
+/// Folder and name of the output file.
+fn output(path: &Path) -> Result<(PathBuf, String)> {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let name = name.filter(|_| !path.is_dir()).ok_or_else(|| {
+        Error::config(format!("output `{}` is not a file name", path.display()))
+            .with_hint("give a file name, such as model.gguf")
+    })?;
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    Ok((folder.unwrap_or(Path::new(".")).to_owned(), name.to_owned()))
+}
+
+fn recommended(args: &Export, store: &Store<'_>, registry: &Registry) -> Result<Suggestion> {
+    suggest(store, args.arch.as_deref(), args.importance_high, args.importance_medium, registry)
+}
+
+fn generate(
+    args: &Export,
+    store: &Store<'_>,
+    registry: &Registry,
+    console: &mut Console,
+) -> Result<()> {
+    console.line(format!("Analyzing {} tensors...", store.metadata.total_tensors));
+    let mut suggestion = recommended(args, store, registry)?;
+    for note in &suggestion.notes {
+        console.note(note);
+    }
+    for path in &suggestion.missing {
+        console.warn(format!("missing tensor: {path}"));
+    }
+    apply_options(args, &mut suggestion.config)?;
+    let total = suggestion.config.tensor_map.len();
+    console.line("=== Export Tensor Statistics ===");
+    console.line(format!("Total tensors: {total}"));
+    console.line("Quantization types:");
+    let mut counts: Vec<_> = suggestion.counts.iter().collect();
+    counts.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
+    for (name, count) in counts {
+        let share = 100.0 * *count as f64 / total.max(1) as f64;
+        console.line(format!("  {name}: {count} ({share:.1}%)"));
+    }
+    write_generated(CONFIG, &suggestion.config.to_json()?, args.force)?;
+    console.line(format!("Generated {CONFIG} ({total} tensors)"));
+    Ok(())
+}

@@ -1,0 +1,280 @@
+//! `gmat import`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use gmat_core::config::{ImportConfig, Mapping, ModelConfig, metadata, tensor_id};
+use gmat_core::format::tokens;
+use gmat_core::import::ImportPlan;
+use gmat_core::io::{SmallFiles, read_small};
+use gmat_core::source::{INDEX, Model, Pick};
+use gmat_core::store::{FOLDER, METADATA, ModelFiles};
+use gmat_core::token::{self, TokenizerOptions};
+use gmat_core::{DType, Error, Registry, Result, ResultExt};
+use serde_json::value::RawValue;
+
+use super::{budget, read_config, write_generated};
+use crate::args::{Common, Import};
+use crate::folder::Folder;
+use crate::report::Console;
+use crate::size::{show_count, show_size};
+use crate::staging::StagedFolder;
+
+/// File that `--generate-config` writes.
+const CONFIG: &str = "import_config.json";
+
+pub(crate) fn run(
+    args: &Import,
+    common: &Common,
+    registry: &Registry,
+    console: &mut Console,
+) -> Result<()> {
+    let input = Input::find(&args.model)?;
+    let folder = Folder::new(&input.folder);
+    let model = Model::open(&folder, input.pick())?;
+    let config_json = read_small(&folder, "config.json")?;
+    let model_config = config_json
+        .as_deref()
+        .map(ModelConfig::parse)
+        .transpose()
+        .context(|| format!("file `{}`", folder.path().join("config.json").display()))?;
+    let metadata = metadata::extract(model_config.as_ref(), &model.metadata);
+    if args.generate_config {
+        return generate(args, &model, metadata, console);
+    }
+
+    let mut config = match &args.config {
+        Some(path) => ImportConfig::parse(&read_config(path)?)
+            .context(|| format!("config `{}`", path.display()))?,
+        None => ImportConfig::default(),
+    };
+    if let Some(format) = &args.block_format {
+        config.block_format.clone_from(format);
+    }
+    if config.metadata.is_empty() {
+        config.metadata = metadata;
+    }
+    let plan = ImportPlan::new(&model, &config, registry)?;
+    for note in model.notes.iter().chain(&plan.notes) {
+        console.note(note);
+    }
+    let tokens = tokenizer(args, &folder, registry, model_config.as_ref(), console)?;
+    let model_files = model_files(&folder, config_json)?;
+
+    let target = store_path(&args.output);
+    let mut staging = StagedFolder::new(&target, METADATA)?;
+    console.line(format!(
+        "Importing {} tensors ({}) from {} file(s) as {}",
+        plan.tensors(),
+        show_size(plan.source_bytes()?),
+        model.shards.len(),
+        config.block_format
+    ));
+    let written =
+        plan.run(&folder, model_files, tokens.as_deref(), &mut staging, budget(common)?, console);
+    console.end();
+    let written = written?;
+    staging.commit()?;
+    let stored: u64 = written.tensors.values().map(|tensor| tensor.stored_bytes).sum();
+    console.line(format!(
+        "Done! {} tensors, {} stored in {}",
+        written.total_tensors,
+        show_size(stored),
+        target.display()
+    ));
+    Ok(())
+}
+
+/// The store that `--output` means: a folder that gets a `model.gmat`, unless it is one by name.
+fn store_path(output: &Path) -> PathBuf {
+    if output.extension().is_some_and(|extension| extension == "gmat") {
+        output.to_owned()
+    } else {
+        output.join(FOLDER)
+    }
+}
+
+/// The model that `--model` means.
+pub(crate) struct Input {
+    pub(crate) folder: PathBuf,
+    file: Option<String>,
+}
+
+impl Input {
+    pub(crate) fn find(path: &Path) -> Result<Self> {
+        let metadata = std::fs::metadata(path)
+            .map_err(|e| Error::io(format!("cannot open model `{}`", path.display()), e))?;
+        if metadata.is_dir() {
+            return Ok(Self { folder: path.to_owned(), file: None });
+        }
+        let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(|| {
+            Error::config(format!("the name of model `{}` is not UTF-8", path.display()))
+        })?;
+        let folder = match path.parent() {
+            Some(parent) if parent.as_os_str().is_empty() => PathBuf::from("."),
+            Some(parent) => parent.to_owned(),
+            None => PathBuf::from("/"),
+        };
+        if name == INDEX {
+            return Ok(Self { folder, file: None });
+        }
+        if !name.ends_with(".safetensors") {
+            return Err(Error::unsupported(format!(
+                "`{}` is not a SafeTensors file (by its name)",
+                path.display()
+            ))
+            .with_hint("give a `.safetensors` file, a shard index, or a model folder"));
+        }
+        Ok(Self { folder, file: Some(name.to_owned()) })
+    }
+
+    pub(crate) fn pick(&self) -> Pick<'_> {
+        self.file.as_deref().map_or(Pick::Folder, Pick::File)
+    }
+}
+
+/// The bytes of `tokens.bin`, if the model has a tokenizer.
+fn tokenizer(
+    args: &Import,
+    folder: &Folder,
+    registry: &Registry,
+    config: Option<&ModelConfig>,
+    console: &mut Console,
+) -> Result<Option<Vec<u8>>> {
+    let empty = ModelConfig::default();
+    let options = TokenizerOptions { pre: args.pre.clone() };
+    let files = SmallFiles(folder);
+    match token::detect(registry.tokenizers(), &files)? {
+        Some(source) => {
+            let vocab = source
+                .read(&files, config.unwrap_or(&empty), &options)
+                .context(|| format!("tokenizer in `{}`", folder.path().display()))?;
+            console.detail(format!("Tokenizer: {}, {} tokens", source.name(), vocab.tokens.len()));
+            Ok(Some(tokens::write(&vocab)?))
+        }
+        None => {
+            console.note(format!(
+                "no tokenizer in `{}`: the store can be exported only for models that need none",
+                folder.path().display()
+            ));
+            Ok(None)
+        }
+    }
+}
+
+/// What comes with the weights and is kept verbatim.
+fn model_files(folder: &Folder, config: Option<Vec<u8>>) -> Result<ModelFiles> {
+    let raw = |name: &str, bytes: Option<Vec<u8>>| -> Result<Option<Box<RawValue>>> {
+        let Some(bytes) = bytes else { return Ok(None) };
+        let place = || format!("file `{}`", folder.path().join(name).display());
+        let text =
+            String::from_utf8(bytes).map_err(|_| Error::malformed("not UTF-8").context(place()))?;
+        let text = text.trim_start_matches('\u{feff}').trim().to_owned();
+        RawValue::from_string(text)
+            .map(Some)
+            .map_err(|e| Error::malformed("not valid JSON").with_source(e).context(place()))
+    };
+    let card = read_small(folder, "README.md")?;
+    let card = card.and_then(|bytes| String::from_utf8(bytes).ok());
+    let path = std::path::absolute(folder.path()).unwrap_or_else(|_| folder.path().to_owned());
+    Ok(ModelFiles {
+        config: raw("config.json", config)?,
+        generation_config: raw(
+            "generation_config.json",
+            read_small(folder, "generation_config.json")?,
+        )?,
+        model_card: card.as_deref().and_then(card_head).map(str::to_owned),
+        name: path.file_name().and_then(|name| name.to_str()).map(str::to_owned),
+    })
+}
+
+/// The metadata block at the start of a model card, with its two `---` lines.
+fn card_head(readme: &str) -> Option<&str> {
+    let body = readme.strip_prefix("---")?;
+    let mut end = "---".len();
+    for (number, line) in body.split_inclusive('\n').enumerate() {
+        end += line.len();
+        if number > 0 && line.trim_end() == "---" {
+            return readme.get(..end);
+        }
+    }
+    None
+}
+
+fn generate(
+    args: &Import,
+    model: &Model,
+    metadata: BTreeMap<String, serde_json::Value>,
+    console: &mut Console,
+) -> Result<()> {
+    let shards = model.shards.len();
+    console.line(format!("Found {shards} safetensors file(s)"));
+    for (number, _) in model.shards.iter().enumerate() {
+        let tensors = model.tensors.iter().filter(|tensor| tensor.shard == number).count();
+        console.line(format!("Processed {}/{shards} files ({tensors} tensors)...", number + 1));
+    }
+    for note in &model.notes {
+        console.note(note);
+    }
+    statistics(model, console)?;
+    let config = ImportConfig {
+        block_format: args.block_format.clone().unwrap_or(ImportConfig::default().block_format),
+        tensor_map: model
+            .tensors
+            .iter()
+            .map(|tensor| Mapping {
+                source: tensor.info.name.clone(),
+                target: tensor_id(&tensor.info.name),
+                include: true,
+            })
+            .collect(),
+        metadata,
+        ..ImportConfig::default()
+    };
+    write_generated(CONFIG, &config.to_json()?, args.force)?;
+    let architecture = config.metadata.get("architecture").and_then(|value| value.as_str());
+    console.line(format!("\n=== Generated {CONFIG} ==="));
+    console.line(format!("Tensors: {}", config.tensor_map.len()));
+    console.line(format!("Architecture: {}", architecture.unwrap_or("unknown")));
+    console.line("\nEdit the config, then run:");
+    console.line(format!("  gmat import --model {} --config {CONFIG}", args.model.display()));
+    Ok(())
+}
+
+/// The statistics block: all from headers.
+fn statistics(model: &Model, console: &mut Console) -> Result<()> {
+    let counts = || model.tensors.iter().map(|tensor| tensor.info.shape.elems());
+    let with_short = |count: u64| match show_count(count) {
+        Some(short) => format!("{count} ({short})"),
+        None => count.to_string(),
+    };
+    let bytes = model.tensors.iter().try_fold(0u64, |sum, tensor| {
+        sum.checked_add(tensor.info.byte_len()?).ok_or_else(|| Error::limit("model too large"))
+    })?;
+    let on_disk: u64 = model.shards.iter().map(|shard| shard.len).sum();
+    let of_rank = |ranks: std::ops::RangeInclusive<usize>| {
+        model.tensors.iter().filter(|tensor| ranks.contains(&tensor.info.shape.rank())).count()
+    };
+    console.line("\n=== Tensor Statistics ===");
+    console.line(format!("Total tensors: {}", model.tensors.len()));
+    console.line(format!("Total elements: {}", with_short(counts().fold(0, u64::saturating_add))));
+    console.line(format!("Total size: {} ({})", show_size(bytes), show_size(on_disk)));
+    console.line("\nShape distribution:");
+    if of_rank(0..=0) > 0 {
+        console.line(format!("  0D tensors: {}", of_rank(0..=0)));
+    }
+    for rank in 1..=3 {
+        console.line(format!("  {rank}D tensors: {}", of_rank(rank..=rank)));
+    }
+    console.line(format!("  4D+ tensors: {}", of_rank(4..=usize::MAX)));
+    console.line(format!("  Min elements: {}", with_short(counts().min().unwrap_or(0))));
+    console.line(format!("  Max elements: {}", with_short(counts().max().unwrap_or(0))));
+    console.line("\nData types:");
+    for dtype in DType::ALL {
+        let tensors = model.tensors.iter().filter(|tensor| tensor.info.dtype == dtype).count();
+        if tensors > 0 {
+            console.line(format!("  {dtype}: {tensors}"));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,111 @@
+//! A folder on disk as a source of files.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use gmat_core::io::{Chunk, Files};
+use gmat_core::tensor::mem_len;
+use gmat_core::{Error, Result};
+
+use crate::mmap;
+
+/// Files kept open: a store has thousands of tensors, of which one after the other is read.
+const OPEN_FILES: usize = 16;
+
+/// Smaller reads are copied: a map costs more than it saves.
+const MAP_FROM: u64 = 64 << 10;
+
+/// A folder on disk.
+pub(crate) struct Folder {
+    path: PathBuf,
+    open: RefCell<VecDeque<(String, Rc<File>)>>,
+}
+
+impl Folder {
+    pub(crate) fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), open: RefCell::default() }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn file(&self, name: &str) -> io::Result<Rc<File>> {
+        let mut open = self.open.borrow_mut();
+        if let Some((_, file)) = open.iter().find(|(other, _)| other == name) {
+            return Ok(Rc::clone(file));
+        }
+        let file = Rc::new(File::open(self.path.join(name))?);
+        if open.len() == OPEN_FILES {
+            open.pop_front();
+        }
+        open.push_back((name.to_owned(), Rc::clone(&file)));
+        Ok(file)
+    }
+
+    fn cannot(&self, doing: &str, name: &str, error: io::Error) -> Error {
+        Error::io(format!("cannot {doing} `{}`", self.place(name)), error)
+    }
+}
+
+impl Files for Folder {
+    fn names(&self) -> Result<Vec<String>> {
+        let failed = |error| self.cannot("list", "", error);
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.path).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            // `metadata` follows links: model caches are full of them. A name that is not UTF-8
+            // cannot be one that we look for.
+            let is_file = fs::metadata(entry.path()).is_ok_and(|metadata| metadata.is_file());
+            if let (true, Ok(name)) = (is_file, entry.file_name().into_string()) {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn len(&self, name: &str) -> Result<Option<u64>> {
+        match fs::metadata(self.path.join(name)) {
+            Ok(metadata) if metadata.is_file() => Ok(Some(metadata.len())),
+            Ok(_) => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.cannot("open", name, error)),
+        }
+    }
+
+    fn read(&self, name: &str, range: Range<u64>) -> Result<Chunk<'_>> {
+        let file = self.file(name).map_err(|e| self.cannot("open", name, e))?;
+        let failed = |error| self.cannot("read", name, error);
+        let len = file.metadata().map_err(failed)?.len();
+        if range.end > len {
+            return Err(Error::malformed(format!(
+                "`{}` has become shorter: {len} bytes, but bytes {} to {} are wanted",
+                self.place(name),
+                range.start,
+                range.end
+            )));
+        }
+        let size = range.end.saturating_sub(range.start);
+        if size >= MAP_FROM {
+            return Ok(Box::new(mmap::map(&file, range.start, mem_len(size)?).map_err(failed)?));
+        }
+        let mut bytes = vec![0; mem_len(size)?];
+        let mut file: &File = &file;
+        file.seek(SeekFrom::Start(range.start)).map_err(failed)?;
+        file.read_exact(&mut bytes).map_err(failed)?;
+        Ok(Box::new(bytes))
+    }
+
+    fn place(&self, name: &str) -> String {
+        match name {
+            "" => self.path.display().to_string(),
+            _ => self.path.join(name).display().to_string(),
+        }
+    }
+}

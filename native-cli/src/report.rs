@@ -1,0 +1,147 @@
+//! What is printed: results to standard output, everything else to standard error.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::ops::ControlFlow;
+
+use gmat_core::Error;
+use gmat_core::progress::{Event, Progress};
+use gmat_core::tensor::Shape;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use crate::args::{Common, ProgressMode};
+use crate::interrupt;
+
+/// The terminal, and how much the user wants to read there.
+pub(crate) struct Console {
+    quiet: bool,
+    verbose: bool,
+    mode: ProgressMode,
+    bar: Option<ProgressBar>,
+    tensors: usize,
+}
+
+impl Console {
+    pub(crate) fn new(common: &Common) -> Self {
+        let mode = match common.progress {
+            _ if common.quiet => ProgressMode::None,
+            ProgressMode::Auto if !std::io::stderr().is_terminal() => ProgressMode::Plain,
+            mode => mode,
+        };
+        Self { quiet: common.quiet, verbose: common.verbose, mode, bar: None, tensors: 0 }
+    }
+
+    /// A line of the result, on standard output.
+    pub(crate) fn line(&mut self, text: impl AsRef<str>) {
+        if !self.quiet {
+            self.print(text.as_ref());
+        }
+    }
+
+    /// A line about decisions, only with `--verbose`.
+    pub(crate) fn detail(&mut self, text: impl AsRef<str>) {
+        if self.verbose {
+            self.line(text);
+        }
+    }
+
+    /// Something the user should know, on standard error.
+    pub(crate) fn note(&mut self, text: impl AsRef<str>) {
+        if !self.quiet {
+            self.complain(&format!("note: {}", text.as_ref()));
+        }
+    }
+
+    /// Something that is probably wrong, on standard error.
+    pub(crate) fn warn(&mut self, text: impl AsRef<str>) {
+        self.complain(&format!("Warning: {}", text.as_ref()));
+    }
+
+    /// The story of an error, on standard error.
+    pub(crate) fn error(&mut self, error: &Error) {
+        self.end();
+        let mut lines = error.chain().into_iter();
+        self.complain(&format!("error: {}", lines.next().unwrap_or_default()));
+        for line in lines {
+            self.complain(&format!("  caused by: {line}"));
+        }
+        if let Some(hint) = error.hint() {
+            self.complain(&format!("\nhint: {hint}"));
+        }
+    }
+
+    /// Removes the progress bar.
+    pub(crate) fn end(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    // A reader that has gone away (`gmat … | head`) is no reason to fail: results of `write` are
+    // not looked at.
+    fn print(&self, text: &str) {
+        let write = || writeln!(std::io::stdout().lock(), "{text}");
+        let _ = match &self.bar {
+            Some(bar) => bar.suspend(write),
+            None => write(),
+        };
+    }
+
+    fn complain(&self, text: &str) {
+        let write = || writeln!(std::io::stderr().lock(), "{text}");
+        let _ = match &self.bar {
+            Some(bar) => bar.suspend(write),
+            None => write(),
+        };
+    }
+
+    fn json(&self, value: &serde_json::Value) {
+        let _ = writeln!(std::io::stderr().lock(), "{value}");
+    }
+}
+
+impl Progress for Console {
+    fn event(&mut self, event: Event<'_>) -> ControlFlow<()> {
+        match event {
+            Event::Start { tensors, bytes } => {
+                self.tensors = tensors;
+                match self.mode {
+                    ProgressMode::Auto => self.bar = Some(bar(bytes)),
+                    ProgressMode::Json => {
+                        self.json(&json!({"event": "start", "tensors": tensors, "bytes": bytes}));
+                    }
+                    _ => {}
+                }
+            }
+            Event::Tensor { index, name, dims, encoding } => match (&self.bar, self.mode) {
+                (Some(bar), _) => bar.set_message(format!("{}/{} {name}", index + 1, self.tensors)),
+                (None, ProgressMode::Plain) => {
+                    let shape = Shape::try_new(dims.to_vec()).map(|shape| shape.to_string());
+                    let shape = shape.unwrap_or_default();
+                    self.line(format!("[{}/{}] {name} {shape} {encoding}", index + 1, self.tensors));
+                }
+                (None, ProgressMode::Json) => self.json(&json!({
+                    "event": "tensor", "index": index, "name": name, "shape": dims, "encoding": encoding
+                })),
+                _ => {}
+            },
+            Event::Bytes(done) => match (&self.bar, self.mode) {
+                (Some(bar), _) => bar.set_position(done),
+                (None, ProgressMode::Json) => self.json(&json!({"event": "bytes", "done": done})),
+                _ => {}
+            },
+            Event::Note(text) => self.note(text),
+            _ => {}
+        }
+        if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+}
+
+fn bar(bytes: u64) -> ProgressBar {
+    let template = "{bar:30} {percent:>3}% {decimal_bytes}/{decimal_total_bytes} \
+                    {decimal_bytes_per_sec} eta {eta} {wide_msg}";
+    // A template that does not parse would be our own mistake; the plain style does as well.
+    let style =
+        ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    ProgressBar::new(bytes).with_style(style)
+}

@@ -1,0 +1,325 @@
+//! Bad input is normal input: every case ends in an error that names what is wrong and where, with
+//! the documented exit code, and leaves nothing behind.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use gmat_tests::synth::Llama;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::support::{
+    Tensor, copy_files, example_model, f32s, finished, gmat, gmat_command, safetensors, with_header,
+};
+
+const INPUT: i32 = 3;
+const USAGE: i32 = 2;
+const IO: i32 = 4;
+
+/// Runs an import of these bytes as `m.safetensors`.
+fn import_bytes(bytes: &[u8], extra: &[&str]) -> (TempDir, crate::support::Ran) {
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("m.safetensors"), bytes).unwrap();
+    let mut args = vec!["import", "-m", "m.safetensors", "-o", "out"];
+    args.extend_from_slice(extra);
+    let ran = gmat(dir.path(), &args);
+    (dir, ran)
+}
+
+#[track_caller]
+fn nothing_left(folder: &Path) {
+    let left: Vec<_> = fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert!(left.is_empty(), "left behind: {left:?}");
+}
+
+#[track_caller]
+fn refused(bytes: &[u8], parts: &[&str]) {
+    let (dir, ran) = import_bytes(bytes, &[]);
+    let mut all = vec!["m.safetensors"];
+    all.extend_from_slice(parts);
+    ran.fails(INPUT, &all);
+    nothing_left(&dir.path().join("out"));
+}
+
+fn one(name: &str) -> Tensor<'_> {
+    (name, "F32", vec![4, 8], f32s(32))
+}
+
+#[test]
+fn broken_safetensors_headers() {
+    let good = safetensors(&[one("w")]);
+    import_bytes(&good, &[]).1.ok();
+    for cut in [0, 4, 7, 8, 20, good.len() - 129, good.len() - 1] {
+        refused(&good[..cut], &["truncated"]);
+    }
+    refused(&[&good[..], b"more"].concat(), &["4 bytes after the last tensor"]);
+    refused(&u64::MAX.to_le_bytes(), &["header length"]);
+    refused(&with_header("{", &[]), &["not a valid SafeTensors header"]);
+    refused(&with_header("\u{1}", &[]), &["not a valid SafeTensors header"]);
+    refused(&with_header(&"[".repeat(100_000), &[]), &["not a valid SafeTensors header"]);
+    let entry = |dtype: &str, shape: &str, offsets: &str| {
+        with_header(
+            &format!(r#"{{"w":{{"dtype":"{dtype}","shape":{shape},"data_offsets":{offsets}}}}}"#),
+            &[0; 64],
+        )
+    };
+    refused(&entry("F61", "[16]", "[0,64]"), &["`w`", "unknown dtype `F61`"]);
+    refused(&entry("F32", "[15]", "[0,64]"), &["`w`", "needs 60 bytes"]);
+    refused(&entry("F32", "[16]", "[64,0]"), &["`w`"]);
+    refused(&entry("F32", "[16]", "[4,68]"), &["`w`", "gap"]);
+    refused(&entry("F32", "[-16]", "[0,64]"), &["`w`"]);
+    refused(&entry("F32", "[18446744073709551615,18446744073709551615]", "[0,64]"), &["`w`"]);
+    let twice = r#"{"w":{"dtype":"U8","shape":[32],"data_offsets":[0,32]},"w":{"dtype":"U8","shape":[32],"data_offsets":[32,64]}}"#;
+    refused(&with_header(twice, &[0; 64]), &["`w`", "twice"]);
+    let overlap = r#"{"a":{"dtype":"U8","shape":[40],"data_offsets":[0,40]},"b":{"dtype":"U8","shape":[40],"data_offsets":[24,64]}}"#;
+    refused(&with_header(overlap, &[0; 64]), &["`b`", "overlaps"]);
+    // The same file cut at every 37th byte.
+    for cut in (0..good.len()).step_by(37) {
+        let (_, ran) = import_bytes(&good[..cut], &[]);
+        ran.fails(INPUT, &["m.safetensors"]);
+    }
+}
+
+#[test]
+fn tensors_in_two_shards() {
+    let dir = TempDir::new().unwrap();
+    for name in ["a", "b"] {
+        fs::write(
+            dir.path().join(format!("{name}.safetensors")),
+            safetensors(&[one("same.weight")]),
+        )
+        .unwrap();
+    }
+    gmat(dir.path(), &["import", "-m", "."])
+        .fails(INPUT, &["same.weight", "a.safetensors", "b.safetensors"]);
+    let index = r#"{"weight_map":{"same.weight":"a.safetensors","lost.weight":"a.safetensors"}}"#;
+    fs::write(dir.path().join("model.safetensors.index.json"), index).unwrap();
+    gmat(dir.path(), &["import", "-m", "."]).fails(INPUT, &["lost.weight", "a.safetensors"]);
+    let index = r#"{"weight_map":{"same.weight":"../../etc/passwd"}}"#;
+    fs::write(dir.path().join("model.safetensors.index.json"), index).unwrap();
+    gmat(dir.path(), &["import", "-m", "."]).fails(INPUT, &["../../etc/passwd"]);
+    fs::write(dir.path().join("model.safetensors.index.json"), "{").unwrap();
+    gmat(dir.path(), &["import", "-m", "."]).fails(INPUT, &["model.safetensors.index.json"]);
+    nothing_left(&dir.path().join("output"));
+}
+
+#[test]
+fn missing_and_wrong_inputs() {
+    let dir = TempDir::new().unwrap();
+    let at = dir.path();
+    gmat(at, &["import", "-m", "nothing.safetensors"]).fails(IO, &["nothing.safetensors"]);
+    gmat(at, &["import", "-m", "."]).fails(IO, &["no `.safetensors` file"]);
+    fs::write(at.join("m.bin"), "x").unwrap();
+    gmat(at, &["import", "-m", "m.bin"]).fails(INPUT, &["m.bin", "not a SafeTensors file"]);
+    gmat(at, &["export", "-m", "nothing"]).fails(IO, &["no store here"]);
+    fs::write(at.join("m.safetensors"), safetensors(&[one("w")])).unwrap();
+    gmat(at, &["import", "-m", "m.safetensors", "-c", "none.json"]).fails(IO, &["none.json"]);
+    assert_eq!(gmat(at, &["import"]).code, USAGE);
+    assert_eq!(gmat(at, &["frobnicate"]).code, USAGE);
+    assert_eq!(gmat(at, &["import", "-m", "m.safetensors", "--memory", "lots"]).code, USAGE);
+    gmat(at, &["import", "-m", "m.safetensors", "--memory", "100"]).fails(INPUT, &["--memory"]);
+    let mut command = gmat_command(at, &["import", "-m", "m.safetensors"]);
+    finished(command.env("GMAT_BUFFER_SIZE", "none").output().unwrap())
+        .fails(USAGE, &["GMAT_BUFFER_SIZE"]);
+}
+
+#[test]
+fn values_that_are_not_numbers() {
+    for (value, shown) in [(f32::NAN, "NaN"), (f32::INFINITY, "inf"), (f32::NEG_INFINITY, "-inf")] {
+        let mut data = f32s(32);
+        data[4 * 21..4 * 22].copy_from_slice(&value.to_le_bytes());
+        let bytes = safetensors(&[("w.weight", "F32", vec![4, 8], data)]);
+        let (dir, ran) = import_bytes(&bytes, &[]);
+        ran.fails(INPUT, &["w.weight", "row 2, column 5", &format!("`{shown}`")]);
+        nothing_left(&dir.path().join("out"));
+        // `raw` keeps whatever is there.
+        import_bytes(&bytes, &["--block-format", "raw"]).1.ok();
+    }
+}
+
+#[test]
+fn unknown_names_get_the_nearest_known() {
+    let good = safetensors(&[one("w")]);
+    import_bytes(&good, &["--block-format", "b8x8"])
+        .1
+        .fails(USAGE, &["unknown block format `b8x8`", "`B8x8`?"]);
+    let (dir, at) = stored(&[]);
+    let at = at.as_path();
+    gmat(at, &["export", "-m", "model.gmat", "--type", "q4km"])
+        .fails(USAGE, &["unknown quantization type `q4km`", "`q4_k_m`?"]);
+    gmat(at, &["export", "-m", "model.gmat", "--arch", "lama"])
+        .fails(USAGE, &["`lama`", "`llama`?"]);
+    let id = "0b7f8a52-6c0e-5a3e-9a53-3c1f0f5d9a11";
+    let config = |text: &str| {
+        fs::write(at.join("c.json"), text).unwrap();
+        gmat(at, &["export", "-m", "model.gmat", "-c", "c.json"])
+    };
+    config(&format!(r#"{{"quantization":{{"per_tensor":{{"{id}":"q8_0"}}}}}}"#))
+        .fails(USAGE, &[id, "not in the store"]);
+    config(r#"{"quantization":{"per_tensor":{"xyz":"q8_0"}}}"#)
+        .fails(USAGE, &["`xyz`", "not a UUID"]);
+    config(&format!(r#"{{"tensor_map":[{{"source":"{id}","target":"x"}}]}}"#)).fails(USAGE, &[id]);
+    config(r#"{"quantization":{"default_typ":"q8_0"}}"#)
+        .fails(USAGE, &["c.json", "`default_type`?"]);
+    config(r#"{"special_token_keys":{"boss":"x"}}"#).fails(USAGE, &["boss"]);
+    config("{").fails(USAGE, &["c.json", "not valid JSON"]);
+    config(r#"{"shard_size":100}"#).fails(INPUT, &["does not fit"]);
+    drop(dir);
+}
+
+/// The example model imported to `model.gmat`.
+fn stored(extra: &[&str]) -> (TempDir, std::path::PathBuf) {
+    let dir = TempDir::new().unwrap();
+    copy_files(&example_model(), &dir.path().join("hf"));
+    let mut args = vec!["import", "-q", "-m", "hf", "-o", "."];
+    args.extend_from_slice(extra);
+    gmat(dir.path(), &args).ok();
+    let path = dir.path().to_owned();
+    (dir, path)
+}
+
+#[test]
+fn damaged_stores() {
+    let (_dir, at) = stored(&[]);
+    let metadata = at.join("model.gmat/metadata.json");
+    let text = fs::read_to_string(&metadata).unwrap();
+    let json: Value = serde_json::from_str(&text).unwrap();
+    let id = json["tensor_name_map"]["model.embed_tokens.weight"].as_str().unwrap();
+    let tensor = at.join(format!("model.gmat/tensors/{id}.gmat"));
+    let bytes = fs::read(&tensor).unwrap();
+    let export = || gmat(&at, &["export", "-m", "model.gmat", "--type", "q4_0"]);
+
+    for at_byte in [
+        0,
+        4,
+        8,
+        1000,
+        bytes.len() / 2,
+        bytes.len() - 300,
+        bytes.len() - 60,
+        bytes.len() - 20,
+        bytes.len() - 1,
+    ] {
+        let mut broken = bytes.clone();
+        broken[at_byte] ^= 0x10;
+        fs::write(&tensor, broken).unwrap();
+        export().fails(INPUT, &[id]);
+    }
+    for cut in [0, 5, 71, 1000, bytes.len() - 1] {
+        fs::write(&tensor, &bytes[..cut]).unwrap();
+        export().fails(INPUT, &[id, "truncated"]);
+    }
+    // The file of another tensor under this name.
+    let other = json["tensor_name_map"]["lm_head.weight"].as_str().unwrap();
+    fs::copy(at.join(format!("model.gmat/tensors/{other}.gmat")), &tensor).unwrap();
+    export().fails(INPUT, &[id, "not the one"]);
+    fs::remove_file(&tensor).unwrap();
+    export().fails(IO, &["missing tensor", id]);
+    let said = gmat(&at, &["export", "-m", "model.gmat", "--generate-config"]).ok();
+    assert!(
+        said.stderr.contains("Warning: missing tensor: ") && said.stderr.contains(id),
+        "{}",
+        said.stderr
+    );
+    fs::remove_file(at.join("export_config.json")).unwrap();
+    fs::write(&tensor, &bytes).unwrap();
+
+    for (from, to) in [("B8x8", "B8x4"), ("BF16", "BF61"), (": 57", ": 58")] {
+        fs::write(&metadata, text.replacen(from, to, 1)).unwrap();
+        export().fails(INPUT, &["failed to parse metadata.json"]);
+    }
+    fs::write(&metadata, &text[..text.len() / 2]).unwrap();
+    export().fails(INPUT, &["metadata.json"]);
+    fs::write(&metadata, text.replacen("\"format_version\": 3", "\"format_version\": 4", 1))
+        .unwrap();
+    export().fails(INPUT, &["newer"]);
+    fs::write(&metadata, &text).unwrap();
+
+    let tokens = at.join("model.gmat/tokens.bin");
+    let mut broken = fs::read(&tokens).unwrap();
+    let middle = broken.len() / 2;
+    broken[middle] ^= 1;
+    fs::write(&tokens, &broken).unwrap();
+    export().fails(INPUT, &["tokens.bin"]);
+    fs::remove_file(&tokens).unwrap();
+    export().fails(INPUT, &["no tokenizer", "--no-tokenizer"]);
+    gmat(&at, &["export", "-m", "model.gmat", "--type", "q4_0", "--no-tokenizer"]).ok();
+    assert!(!at.join("model.gguf.partial").exists());
+}
+
+#[test]
+fn unknown_architecture() {
+    let dir = TempDir::new().unwrap();
+    copy_files(&example_model(), &dir.path().join("hf"));
+    let config = dir.path().join("hf/config.json");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("LlamaForCausalLM", "LamaForCausalLM")).unwrap();
+    gmat(dir.path(), &["import", "-q", "-m", "hf", "-o", "."]).ok();
+    gmat(dir.path(), &["export", "-m", "model.gmat", "--type", "q8_0"])
+        .fails(INPUT, &["unknown architecture `LamaForCausalLM`", "LlamaForCausalLM", "--arch"]);
+    gmat(dir.path(), &["export", "-m", "model.gmat", "--type", "q8_0", "--arch", "llama"]).ok();
+    // No config at all: the import works, the export says what it needs.
+    fs::remove_file(&config).unwrap();
+    gmat(dir.path(), &["import", "-q", "-m", "hf", "-o", "."]).ok();
+    gmat(dir.path(), &["export", "-m", "model.gmat", "--type", "q8_0"])
+        .fails(INPUT, &["architecture", "--arch"]);
+}
+
+#[test]
+fn output_that_cannot_be_written() {
+    let (_dir, at) = stored(&[]);
+    fs::write(at.join("file"), "x").unwrap();
+    gmat(&at, &["import", "-m", "hf", "-o", "file/below"]).fails(IO, &["file/below"]);
+    gmat(&at, &["export", "-m", "model.gmat", "--type", "q4_0", "-o", "file/x.gguf"])
+        .fails(IO, &["file"]);
+    fs::create_dir(at.join("folder.gguf")).unwrap();
+    gmat(&at, &["export", "-m", "model.gmat", "--type", "q4_0", "-o", "folder.gguf"])
+        .fails(USAGE, &["folder.gguf"]);
+}
+
+/// A limit on file size is what a full disk is to a program: a write that fails in the middle.
+#[test]
+fn a_write_that_fails_leaves_nothing() {
+    let (_dir, at) = stored(&[]);
+    let limited = |args: &str| {
+        let gmat = env!("CARGO_BIN_EXE_gmat-under-test");
+        let script = format!("trap '' XFSZ; ulimit -f 200; exec {gmat} {args}");
+        finished(Command::new("bash").args(["-c", &script]).current_dir(&at).output().unwrap())
+    };
+    limited("import -m hf -o full").fails(IO, &["cannot write"]);
+    nothing_left(&at.join("full"));
+    limited("export -m model.gmat --type q8_0 -o new/full.gguf").fails(IO, &["cannot write"]);
+    nothing_left(&at.join("new"));
+}
+
+/// Ctrl-C in the middle of the work: exit code 130, and nothing under a final name.
+#[test]
+fn interrupted_runs_leave_nothing() {
+    let dir = TempDir::new().unwrap();
+    let at = dir.path();
+    Llama::of_size(150_000_000, 20_000_000).write(&at.join("hf")).unwrap();
+    let interrupted = |args: &[&str], begun: &Path| {
+        let mut command = gmat_command(at, args);
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        while !begun.exists() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let pid = child.id().to_string();
+        assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+        finished(child.wait_with_output().unwrap()).fails(130, &["interrupted"]);
+    };
+    interrupted(&["import", "-m", "hf", "-o", "out"], &at.join("out/model.gmat.partial/tensors"));
+    nothing_left(&at.join("out"));
+    gmat(at, &["import", "-q", "-m", "hf", "-o", "out"]).ok();
+    interrupted(
+        &["export", "-m", "out", "--type", "q4_k_m", "--no-tokenizer", "-o", "new/m.gguf"],
+        &at.join("new/m.gguf.partial"),
+    );
+    nothing_left(&at.join("new"));
+}
