@@ -1,0 +1,224 @@
+#!/usr/bin/env python3
+"""Checks gmat's GGUF files with the real llama.cpp (see run.sh).
+
+Only the standard library is used; the GGUF reader here is independent of gmat's own.
+"""
+import argparse
+import json
+import math
+import pathlib
+import struct
+import subprocess
+import sys
+
+# What llama-quantize without importance makes of the example model, measured with kld.sh: mean KL
+# divergence from the F16 file on data/eval/eval.txt. Ours must not be worse; the slack is the last
+# printed digit.
+KLD = {
+    "q8_0": 0.000120, "q6_k": 0.000691, "q5_k_m": 0.001110, "q4_k_m": 0.002681, "q4_k_s": 0.002730,
+    "q4_0": 0.003794, "iq4_xs": 0.003192, "q3_k_m": 0.007904, "q2_k": 0.033744,
+}
+KLD_SLACK = 1.5e-6
+PERPLEXITY_F16 = 34.406
+
+# Largest difference of a logit from the reference's, in F32 on both sides. Summation order alone
+# gives about 1e-6; a wrong permutation gives 0.6, missing rope factors 0.001.
+LOGIT_TOLERANCE = 1e-4
+
+# Block sizes (weights, bytes) of the types that are compared.
+BLOCKS = {0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34),
+          10: (256, 84), 11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210),
+          20: (32, 18), 23: (256, 136), 30: (1, 2)}
+
+
+class Checks:
+    """Counts checks and prints the failed ones."""
+
+    def __init__(self):
+        self.passed = 0
+        self.failed = 0
+
+    def __call__(self, ok, text):
+        if ok:
+            self.passed += 1
+        else:
+            self.failed += 1
+            print(f"FAILED: {text}", flush=True)
+
+
+def run(*command):
+    """Output of a command; its messages if it fails."""
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(f"{command[0]} failed ({done.returncode}): {done.stderr[-2000:]}")
+    return done.stdout
+
+
+def load(path):
+    return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+
+
+class Gguf:
+    """Tensor data of a GGUF file by name."""
+
+    NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+
+    def __init__(self, path):
+        self.bytes = pathlib.Path(path).read_bytes()
+        self.at = 0
+        magic, _, tensors, keys = self.take("<4sIQQ")
+        assert magic == b"GGUF", path
+        for _ in range(keys):
+            self.text()
+            self.value(self.take("<I")[0])
+        entries = []
+        for _ in range(tensors):
+            name = self.text()
+            dims = self.take(f"<{self.take('<I')[0]}Q")
+            entries.append((name, dims, *self.take("<IQ")))
+        start = -(-self.at // 32) * 32
+        self.tensors = {}
+        for name, dims, kind, offset in entries:
+            elems, size = BLOCKS[kind]
+            length = math.prod(dims) // elems * size
+            data = self.bytes[start + offset : start + offset + length]
+            # Trailing dimensions of one may be left out.
+            while len(dims) > 1 and dims[-1] == 1:
+                dims = dims[:-1]
+            self.tensors[name] = (dims, kind, data)
+
+    def take(self, form):
+        values = struct.unpack_from(form, self.bytes, self.at)
+        self.at += struct.calcsize(form)
+        return values
+
+    def text(self):
+        (length,) = self.take("<Q")
+        self.at += length
+        return self.bytes[self.at - length : self.at].decode("utf-8", "replace")
+
+    def value(self, kind):
+        if kind == 8:
+            self.text()
+        elif kind == 9:
+            kind, count = self.take("<IQ")
+            for _ in range(count):
+                self.value(kind)
+        else:
+            self.take("<" + self.NUMBERS[kind])
+
+
+class Interop:
+    def __init__(self, args):
+        self.gmat, self.bin = args.gmat, pathlib.Path(args.bin)
+        self.root, self.work = pathlib.Path(args.root), pathlib.Path(args.work)
+        self.data = self.root / "tests/data"
+        self.example = self.root / "example/tiny_llm"
+        self.check = Checks()
+
+    def llama(self, *command):
+        return json.loads(run(self.bin / "gmat-llama", *command))
+
+    def store(self, model, name, block_format):
+        run(self.gmat, "import", "-q", "-m", model, "-o", self.work / name, "--block-format", block_format)
+        return self.work / name
+
+    def export(self, store, name, *options):
+        out = self.work / f"{name}.gguf"
+        run(self.gmat, "export", "-q", "-m", store, "-o", out, *options)
+        return out
+
+    def oracle_models(self):
+        """Logits and token ids of every oracle model."""
+        models = sorted(path.parent for path in self.data.glob("oracle/*/logits.json"))
+        self.check(len(models) >= 5, f"only {len(models)} oracle models found")
+        for model in models:
+            gguf = self.export(self.store(model, model.name, "raw"), model.name, "--type", "f32")
+            expected = load(model / "logits.json")
+            ours = self.llama("logits", gguf, ",".join(map(str, expected["input_ids"])))
+            ids = [entry[0] for entry in ours["top8"]]
+            self.check(ids == expected["top8_ids"], f"{model.name}: top ids {ids}")
+            worst = max(abs(a[1] - b) for a, b in zip(ours["top8"], expected["top8_values"]))
+            self.check(worst <= LOGIT_TOLERANCE, f"{model.name}: logits differ by {worst}")
+            self.check(
+                ours["all_positions_argmax"] == expected["all_positions_argmax"], f"{model.name}: argmax"
+            )
+            cases = load(model / "tokens.json")["cases"]
+            texts = self.work / "texts.json"
+            texts.write_text(json.dumps([case["text"] for case in cases]), encoding="utf-8")
+            for case, tokens in zip(cases, self.llama("tokens", gguf, texts), strict=True):
+                # Where the reference runtime itself disagrees with the tokenizer, its ids are listed.
+                for ours_key, agrees, runtime_key in [
+                    ("ids", "llama_cpp_agrees", "llama_cpp_ids"),
+                    ("ids_special", "llama_cpp_special_agrees", "llama_cpp_ids_special"),
+                ]:
+                    want = case[ours_key] if case[agrees] else case[runtime_key]
+                    self.check(
+                        tokens[ours_key] == want,
+                        f"{model.name}: {ours_key} of {case['text']!r}: {tokens[ours_key]}, not {want}",
+                    )
+
+    def trained_model(self):
+        """Perplexity and KL divergence of the example model, and llama-quantize's own bytes."""
+        store = self.store(self.example / "hf-model", "exact", "raw")
+        base = self.export(store, "f16", "--type", "f16")
+        files = {name: self.export(store, name, "--type", name) for name in KLD}
+        default = self.store(self.example / "hf-model", "default", "B8x8")
+        files["B8x8 f16"] = self.export(default, "default-f16", "--type", "f16")
+        kld = pathlib.Path(__file__).with_name("kld.sh")
+        lines = run(kld, self.data / "eval/eval.txt", base, *files.values()).splitlines()
+        print("| file | bytes | perplexity | mean KLD | same top token |\n|---|---|---|---|---|")
+        for (name, _), line in zip(files.items(), lines, strict=True):
+            got = json.loads(line)
+            print(f"| {name} | {got['bytes']} | {got['ppl']:.4f} | {got['kld_mean']:.6f} | {got['same_top']:.2f} % |")
+            if name in KLD:
+                self.check(got["kld_mean"] <= KLD[name] + KLD_SLACK, f"{name}: KLD {got['kld_mean']}")
+            else:
+                self.check(abs(got["ppl"] / PERPLEXITY_F16 - 1) <= 1e-3, f"{name}: perplexity {got['ppl']}")
+            base_ppl = got["ppl_base"]
+        self.check(abs(base_ppl / PERPLEXITY_F16 - 1) <= 1e-3, f"f16: perplexity {base_ppl}")
+
+        f32 = self.export(store, "f32", "--type", "f32")
+        for name in KLD:
+            theirs = self.work / "theirs.gguf"
+            run(self.bin / "llama-quantize", f32, theirs, name, "2")
+            self.same_tensors(name, Gguf(files[name]), Gguf(theirs))
+
+    def same_tensors(self, name, ours, theirs):
+        self.check(ours.tensors.keys() == theirs.tensors.keys(), f"{name}: other tensors than llama-quantize")
+        for tensor, value in theirs.tensors.items():
+            self.check(ours.tensors.get(tensor) == value, f"{name}: {tensor} is not llama-quantize's")
+
+    def shards_and_profiles(self):
+        """Split files load from the first; the example's profiles load and improve with size."""
+        store = self.work / "exact"
+        whole = self.export(store, "whole", "--type", "q8_0")
+        self.export(store, "split", "--type", "q8_0", "--shard-size", "2MB")
+        first = sorted(self.work.glob("split-00001-of-*.gguf"))
+        self.check(len(first) == 1, f"shards: {first}")
+        ids = "0,5,17,301,42,77"
+        self.check(self.llama("logits", whole, ids) == self.llama("logits", first[0], ids), "shards differ")
+        for profile in ["economy", "balanced", "premium"]:
+            config = self.example / f"export/export-{profile}.json"
+            gguf = self.export(store, profile, "--config", config)
+            info = self.llama("info", gguf)
+            self.check(info["n_params"] == 6819072, f"{profile}: {info}")
+            self.check(info["warnings"] == [], f"{profile}: {info['warnings']}")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    for option in ["gmat", "bin", "root", "work"]:
+        parser.add_argument(f"--{option}", required=True)
+    interop = Interop(parser.parse_args())
+    for part in [interop.oracle_models, interop.trained_model, interop.shards_and_profiles]:
+        try:
+            part()
+        except (RuntimeError, KeyError, ValueError, AssertionError) as error:
+            interop.check(False, f"{part.__name__}: {error}")
+    print(f"{interop.check.passed} passed, {interop.check.failed} failed")
+    sys.exit(1 if interop.check.failed else 0)
+
+
+if __name__ == "__main__":
+    main()
