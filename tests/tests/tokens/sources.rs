@@ -141,7 +141,8 @@ fn named_templates_are_kept_apart() {
 
 #[test]
 fn contradictions_are_refused() {
-    let edits: [(&str, &dyn Fn(&mut Json)); 13] = [
+    type Edit<'a> = (&'a str, &'a dyn Fn(&mut Json));
+    let edits: [Edit<'_>; 13] = [
         ("one id for two tokens", &|json| json["model"]["vocab"]["ab"] = 0.into()),
         ("one id for two added tokens", &|json| json["added_tokens"][1]["id"] = 257.into()),
         ("an added token over a normal one", &|json| json["added_tokens"][1]["id"] = 5.into()),
