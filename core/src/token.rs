@@ -67,7 +67,7 @@ pub trait TokenizerSource: Sync {
     /// Whether these files are its own.
     ///
     /// # Errors
-    /// `Io` if a file cannot be read.
+    /// `Io` if a file cannot be read; `Malformed` if it cannot be told what it is.
     fn score(&self, files: &dyn FileSet) -> Result<Score>;
 
     /// Reads the vocabulary.
@@ -85,7 +85,7 @@ pub trait TokenizerSource: Sync {
 /// The source that these files belong to; `None` if no source knows them.
 ///
 /// # Errors
-/// `Io` if a file cannot be read; `Unsupported` if two sources claim the files equally.
+/// `Io` or `Malformed` if a file cannot be read; `Unsupported` if two sources claim the files equally.
 pub fn detect(
     sources: &[&'static dyn TokenizerSource],
     files: &dyn FileSet,

@@ -17,3 +17,4 @@ mod oracle;
 mod quant_golden;
 mod recipes;
 mod support;
+mod tokens;

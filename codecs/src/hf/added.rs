@@ -12,50 +12,65 @@ use super::{bytes, files};
 
 /// The added tokens of a `tokenizer.json` and the files beside it: its own, then those that only
 /// `tokenizer_config.json` or `added_tokens.json` know, then special tokens without an entry. Each
-/// text occurs once; the first mention has the say.
+/// text occurs once, and `tokenizer.json` has the say: other files do get out of step with it, and
+/// what they say of a token it has is not read by HuggingFace's library either.
 ///
-/// `rows` is the number of rows of the model: special tokens that no file gives an id get the next
-/// free one, as HuggingFace's library does, if the model has a row for it.
+/// `rows` is the number of rows of the model: tokens whose id is taken and special tokens without
+/// one get the next free id, as in that library, if the model has a row for it.
 ///
 /// # Errors
-/// `Malformed` if files contradict each other about an id.
+/// `Malformed` if `tokenizer.json` gives one token two ids, or an id is taken and there is no row.
 pub(crate) fn collect(
     tokenizer: &Tokenizer,
     vocab: &HashMap<&str, u32>,
+    normal: &Rows,
     config: &TokenizerConfig,
     files: &dyn FileSet,
     rows: Option<u64>,
 ) -> Result<Vec<AddedToken>> {
-    let mut list = Added { tokens: Vec::new(), by_text: BTreeMap::new(), vocab };
+    let mut list = Added {
+        tokens: Vec::new(),
+        by_text: HashMap::new(),
+        by_id: HashMap::new(),
+        vocab,
+        last: vocab.values().max().copied(),
+    };
+    let free =
+        |list: &Added<'_>| list.next().filter(|id| rows.is_some_and(|rows| u64::from(*id) < rows));
     for token in &tokenizer.added_tokens {
-        list.add(token.clone(), "tokenizer.json")?;
+        if let Some(id) = list.id_of(&token.content)
+            && id != token.id
+        {
+            return Err(Error::malformed(format!(
+                "`tokenizer.json` gives token `{}` the ids {id} and {}",
+                token.content, token.id
+            )));
+        }
+        list.add(token.clone());
     }
-    for token in config.added_tokens()? {
-        list.add(token, "tokenizer_config.json")?;
-    }
-    for (content, id) in added_tokens_json(files)? {
-        list.add(
-            AddedToken { id, content, special: false, normalized: None },
-            "added_tokens.json",
-        )?;
+    let listed = added_tokens_json(files)?.into_iter().map(|(content, id)| AddedToken {
+        id,
+        content,
+        special: false,
+        normalized: None,
+    });
+    for mut token in config.added_tokens()?.into_iter().chain(listed) {
+        if let Some(id) = list.id_of(&token.content) {
+            token.id = id;
+        } else if let Some(other) = list.owner(token.id, normal) {
+            token.id = free(&list).ok_or_else(|| {
+                Error::malformed(format!(
+                    "added token `{}` has the id {} of `{other}`, and the model has no other row",
+                    token.content, token.id
+                ))
+            })?;
+        }
+        list.add(token);
     }
     for content in config.special_texts()? {
-        if list.by_text.contains_key(&content) {
-            continue;
+        if let Some(id) = list.id_of(&content).or_else(|| free(&list)) {
+            list.add(AddedToken { id, content, special: true, normalized: None });
         }
-        let id = match vocab.get(content.as_str()) {
-            Some(id) => *id,
-            None => {
-                match list.next_id().filter(|id| rows.is_some_and(|rows| u64::from(*id) < rows)) {
-                    Some(id) => id,
-                    None => continue,
-                }
-            }
-        };
-        list.add(
-            AddedToken { id, content, special: true, normalized: None },
-            "tokenizer_config.json",
-        )?;
     }
     Ok(list.tokens)
 }
@@ -73,33 +88,39 @@ pub(crate) fn added_tokens_json(files: &dyn FileSet) -> Result<Vec<(String, u32)
 
 struct Added<'a> {
     tokens: Vec<AddedToken>,
-    by_text: BTreeMap<String, u32>,
+    by_text: HashMap<String, u32>,
+    /// Places in `tokens`.
+    by_id: HashMap<u32, usize>,
     vocab: &'a HashMap<&'a str, u32>,
+    /// The last id in use.
+    last: Option<u32>,
 }
 
 impl Added<'_> {
-    fn add(&mut self, token: AddedToken, file: &str) -> Result<()> {
-        let known =
-            self.by_text.get(&token.content).or_else(|| self.vocab.get(token.content.as_str()));
-        if let Some(&id) = known
-            && id != token.id
-        {
-            return Err(Error::malformed(format!(
-                "`{file}` gives token `{}` the id {}, which is {id} elsewhere",
-                token.content, token.id
-            )));
-        }
-        if self.by_text.insert(token.content.clone(), token.id).is_none() {
-            self.tokens.push(token);
-        }
-        Ok(())
+    /// The id of a text, added or not.
+    fn id_of(&self, text: &str) -> Option<u32> {
+        self.by_text.get(text).or_else(|| self.vocab.get(text)).copied()
     }
 
     /// The id after the last one in use.
-    fn next_id(&self) -> Option<u32> {
-        let added = self.by_text.values().max();
-        let normal = self.vocab.values().max();
-        added.max(normal).map_or(Some(0), |id| id.checked_add(1))
+    fn next(&self) -> Option<u32> {
+        self.last.map_or(Some(0), |id| id.checked_add(1))
+    }
+
+    /// The text that an id belongs to.
+    fn owner(&self, id: u32, normal: &Rows) -> Option<String> {
+        let added = self.by_id.get(&id).and_then(|place| self.tokens.get(*place));
+        let text = |token: &Token| String::from_utf8_lossy(&token.text).into_owned();
+        added.map(|token| token.content.clone()).or_else(|| normal.get(id).map(text))
+    }
+
+    /// Adds a token unless its text has been.
+    fn add(&mut self, token: AddedToken) {
+        if self.by_text.insert(token.content.clone(), token.id).is_none() {
+            self.last = self.last.max(Some(token.id));
+            self.by_id.insert(token.id, self.tokens.len());
+            self.tokens.push(token);
+        }
     }
 }
 
@@ -192,26 +213,34 @@ mod tests {
     }
 
     #[test]
-    fn files_must_agree_about_ids() {
+    fn tokenizer_json_has_the_say_about_ids() {
         let tokenizer: Tokenizer = serde_json::from_str(
             r#"{"model":{},"added_tokens":[{"id":3,"content":"<a>"},{"id":0,"content":"x"}]}"#,
         )
         .unwrap();
-        struct None;
-        impl FileSet for None {
-            fn read(&self, _: &str) -> Result<Option<Vec<u8>>> {
-                Ok(Option::None)
+        struct Other;
+        impl FileSet for Other {
+            fn read(&self, name: &str) -> Result<Option<Vec<u8>>> {
+                let json = r#"{"<a>": 7, "<b>": 5}"#;
+                Ok((name == "added_tokens.json").then(|| json.as_bytes().to_vec()))
             }
             fn names(&self) -> Vec<String> {
-                Vec::new()
+                vec!["added_tokens.json".to_owned()]
             }
         }
         let config = TokenizerConfig::default();
-        let run = |vocab: &[(&'static str, u32)]| {
-            collect(&tokenizer, &vocab.iter().copied().collect(), &config, &None, Some(9))
+        let run = |vocab: &[(&'static str, u32)], rows| {
+            let vocab = vocab.iter().copied().collect();
+            let normal = Rows::from_vocab(&[("z".to_owned(), 5)])?;
+            let tokens = collect(&tokenizer, &vocab, &normal, &config, &Other, rows)?;
+            Ok(tokens.into_iter().map(|token| (token.content, token.id)).collect::<Vec<_>>())
         };
-        assert_eq!(run(&[("x", 0), ("y", 1)]).unwrap().len(), 2);
-        let error = run(&[("x", 5)]).unwrap_err();
-        assert!(error.to_string().contains("`x` the id 0, which is 5"), "{error}");
+        // `<b>` cannot have the id of `z`; it gets the next one, if there is a row for it.
+        let expected = [("<a>", 3), ("x", 0), ("<b>", 6)].map(|(t, id)| (t.to_owned(), id));
+        assert_eq!(run(&[("x", 0), ("z", 5)], Some(7)).unwrap(), expected);
+        let error: Error = run(&[("x", 0), ("z", 5)], Some(6)).unwrap_err();
+        assert!(error.to_string().contains("`<b>` has the id 5 of `z`"), "{error}");
+        let error: Error = run(&[("x", 5)], Some(9)).unwrap_err();
+        assert!(error.to_string().contains("`x` the ids 5 and 0"), "{error}");
     }
 }

@@ -53,8 +53,8 @@ impl TokenizerSource for HfBpe {
         let entries = check_model(&tokenizer).context(place)?;
         let ids: HashMap<&str, u32> =
             entries.iter().map(|(text, id)| (text.as_str(), *id)).collect();
-        let added = added::collect(&tokenizer, &ids, &names, files, rows)?;
         let mut tokens = Rows::from_vocab(entries).context(place)?;
+        let added = added::collect(&tokenizer, &ids, &tokens, &names, files, rows)?;
         added::put(&mut tokens, &added, true).context(place)?;
 
         let mut vocab = Vocab::new("gpt2");

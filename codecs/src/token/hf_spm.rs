@@ -75,7 +75,7 @@ impl TokenizerSource for HfSpm {
             entries.iter().map(|(text, id)| (text.as_str(), *id)).collect();
         let mut tokens = Rows::from_vocab(entries).context(place)?;
         score(&mut tokens, entries, &ids, &tokenizer).context(place)?;
-        let added = added::collect(&tokenizer, &ids, &names, files, rows)?;
+        let added = added::collect(&tokenizer, &ids, &tokens, &names, files, rows)?;
         added::put(&mut tokens, &added, false).context(place)?;
 
         let mut vocab = Vocab::new("llama");

@@ -20,6 +20,8 @@ impl ModelConfig {
     /// # Errors
     /// `Malformed` if it is not a JSON object.
     pub fn parse(json: &[u8]) -> Result<Self> {
+        // Editors on some systems put a byte order mark in front.
+        let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json);
         let value: Value = serde_json::from_slice(json)
             .map_err(|e| Error::malformed("`config.json` is not valid JSON").with_source(e))?;
         match value {
@@ -187,6 +189,7 @@ mod tests {
         assert!(config.u64(&["architectures"]).is_err());
         assert!(config.require_u64(&["absent"]).is_err());
         assert!(ModelConfig::parse(b"[]").is_err());
+        assert!(ModelConfig::parse(b"\xef\xbb\xbf{}").is_ok());
     }
 
     #[test]
