@@ -16,5 +16,6 @@ mod hostile;
 mod oracle;
 mod quant_golden;
 mod recipes;
+mod safetensors_law;
 mod support;
 mod tokens;

@@ -85,7 +85,11 @@ pub fn parse(json: &[u8], file_len: u64) -> Result<Header> {
             checked(name.clone(), &entry, data_start).context(|| format!("tensor `{name}`"))?,
         );
     }
-    tensors.sort_by(|a, b| (a.offset, &a.info.name).cmp(&(b.offset, &b.info.name)));
+    // A tensor without elements starts where its neighbour does, and comes before it.
+    let elems = |entry: &Entry| entry.info.shape.elems();
+    tensors.sort_by(|a, b| {
+        (a.offset, elems(a), &a.info.name).cmp(&(b.offset, elems(b), &b.info.name))
+    });
     check_cover(&tensors, data_start, file_len)?;
     Ok(Header { tensors, metadata: raw.metadata })
 }
