@@ -37,6 +37,7 @@ test: lint unit wasm docs interop tree
 	@echo "all checks passed"
 
 lint:
+	rustup component add rustfmt clippy
 	$(CARGO) fmt --all --check
 	rustfmt --edition 2024 --check $(CODEC_FILES)
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings

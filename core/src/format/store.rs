@@ -359,3 +359,99 @@ impl<'a> Cursor<'a> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file of three groups and its index.
+    fn sample() -> (Vec<u8>, Index) {
+        let mut file = head().to_vec();
+        let mut groups = Vec::new();
+        for number in 0..3u8 {
+            let bytes = [number; 10];
+            groups.push(Group {
+                offset: file.len() as u64,
+                len: 10,
+                sum: checksum(&bytes),
+                stats: GroupStats {
+                    nonzero: number.into(),
+                    non_finite: 0,
+                    max_abs: 1.0,
+                    sum_sq: 2.0,
+                },
+            });
+            file.extend_from_slice(&bytes);
+        }
+        let index = Index {
+            dtype: DType::Bf16,
+            format: "B8x8".to_owned(),
+            shape: Shape::try_new(vec![5, 7]).unwrap(),
+            id: Uuid::from_u128(42),
+            source_hash: [1; 32],
+            fingerprint: [2; 32],
+            importance: 0.125,
+            group_rows: 2,
+            groups,
+        };
+        let footer = index.to_bytes(file.len() as u64);
+        file.extend_from_slice(&footer);
+        (file, index)
+    }
+
+    fn open(file: &[u8]) -> Result<Index> {
+        Index::read(file.len() as u64, |offset, len| {
+            let start = mem_len(offset)?;
+            file.get(start..start + len)
+                .map(<[u8]>::to_vec)
+                .ok_or_else(|| Error::malformed("read beyond the end"))
+        })
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let (file, index) = sample();
+        assert_eq!(open(&file).unwrap(), index);
+        assert_eq!(index.group_rows(2), 4..5);
+        assert_eq!(index.group_shape(0).unwrap().cols, 7);
+        assert_eq!(index.stats().nonzero, 3);
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_cut_is_found() {
+        let (file, index) = sample();
+        for bit in 0..8 * file.len() {
+            let mut flipped = file.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            let found = match open(&flipped) {
+                Err(_) => true,
+                // Group bytes are covered by their own checksums.
+                Ok(read) => read.groups.iter().any(|group| {
+                    let start = usize::try_from(group.offset).unwrap();
+                    checksum(&flipped[start..start + 10]) != group.sum
+                }),
+            };
+            assert!(found, "bit {bit}");
+        }
+        for cut in 0..file.len() {
+            assert!(open(&file[..cut]).is_err(), "cut at {cut}");
+        }
+        assert!(open(&[&file[..], &[0]].concat()).is_err());
+        drop(index);
+    }
+
+    #[test]
+    fn other_versions_are_refused_by_name() {
+        let (mut file, _) = sample();
+        for (version, text) in [(1, "earlier"), (2, "earlier"), (4, "newer gmat")] {
+            file[4..8].copy_from_slice(&u32::to_le_bytes(version));
+            let error = open(&file).unwrap_err();
+            assert!(format!("{error:?}").contains(text), "{error:?}");
+        }
+        let lying = Index { group_rows: 0, ..sample().1 };
+        let mut file = head().to_vec();
+        file.extend_from_slice(&[0; 30]);
+        file.extend_from_slice(&lying.to_bytes(38));
+        assert!(open(&file).unwrap_err().message().contains("do not make"));
+    }
+}

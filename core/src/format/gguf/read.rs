@@ -220,3 +220,84 @@ impl<'a> Reader<'a> {
         Ok(GgufTensor { name, dims, ggml_type: self.u32()?, offset: self.u64()? })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Header, TensorEntry};
+    use super::*;
+
+    fn sample() -> Header {
+        let mut meta = Meta::new();
+        meta.set("general.architecture", "llama");
+        meta.set("u32", 7u32);
+        meta.set("u8", Value::U8(1));
+        meta.set("i8", Value::I8(-1));
+        meta.set("u16", Value::U16(2));
+        meta.set("i16", Value::I16(-2));
+        meta.set("i32", -3);
+        meta.set("f32", 0.5f32);
+        meta.set("u64", 1u64 << 40);
+        meta.set("i64", Value::I64(-4));
+        meta.set("f64", Value::F64(0.25));
+        meta.set("bool", true);
+        meta.set("raw", Value::String(vec![0xff, 0]));
+        meta.set("strings", Value::Array(Array::String(vec![b"a".to_vec(), Vec::new()])));
+        meta.set("floats", Value::Array(Array::F32(vec![1.0, -2.0])));
+        meta.set("ints", Value::Array(Array::I32(vec![1, -2])));
+        meta.set("bools", Value::Array(Array::Bool(vec![true, false])));
+        meta.set("bytes", Value::Array(Array::U8(vec![1, 2])));
+        let tensor = |name: &str, dims: &[u64], len| TensorEntry {
+            name: name.to_owned(),
+            dims: dims.to_vec(),
+            ggml_type: 0,
+            len,
+        };
+        Header { meta, tensors: vec![tensor("a", &[3], 12), tensor("b", &[2, 2], 16)] }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let header = sample();
+        let bytes = header.to_bytes().unwrap();
+        let gguf = Gguf::parse(&bytes).unwrap();
+        assert_eq!(gguf.version, 3);
+        assert_eq!(gguf.meta, header.meta);
+        assert_eq!(gguf.data_start, bytes.len() as u64);
+        let tensors: Vec<_> =
+            gguf.tensors.iter().map(|t| (t.name.as_str(), t.dims.as_slice(), t.offset)).collect();
+        assert_eq!(tensors, [("a", &[3][..], 0), ("b", &[2, 2], 32)]);
+        assert_eq!(header.data_len(), 64);
+        let unpadded = header.unpadded_len().unwrap();
+        let keys = Header { meta: header.meta.clone(), tensors: Vec::new() };
+        let lines: u64 = header.tensors.iter().map(TensorEntry::header_len).sum();
+        assert_eq!(keys.unpadded_len().unwrap() + lines, unpadded);
+    }
+
+    #[test]
+    fn cut_and_flipped_headers_never_panic() {
+        let bytes = sample().to_bytes().unwrap();
+        let unpadded = usize::try_from(sample().unpadded_len().unwrap()).unwrap();
+        for cut in 0..unpadded {
+            assert!(Gguf::parse(&bytes[..cut]).is_err(), "cut at {cut}");
+        }
+        let mut flipped = bytes.clone();
+        for bit in 0..8 * bytes.len() {
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            // Some flips change a value and nothing else; none may do worse than fail.
+            let _ = Gguf::parse(&flipped);
+            flipped[bit / 8] ^= 1 << (bit % 8);
+        }
+        let mut huge = bytes;
+        huge[8..16].copy_from_slice(&u64::MAX.to_le_bytes());
+        assert!(Gguf::parse(&huge).is_err());
+    }
+
+    #[test]
+    fn what_the_reference_refuses_is_not_written() {
+        let long = "x".repeat(64);
+        for (name, dims) in [(long.as_str(), vec![1]), ("", vec![1]), ("a", vec![1; 5])] {
+            let entry = TensorEntry { name: name.to_owned(), dims, ggml_type: 0, len: 4 };
+            assert!(Header { meta: Meta::new(), tensors: vec![entry] }.to_bytes().is_err());
+        }
+    }
+}
