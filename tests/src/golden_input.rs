@@ -78,10 +78,8 @@ impl Sample {
         };
         let normal = |k: u64| {
             let pieces = (0..3).flat_map(|q| draw(3 * k + q).to_le_bytes());
-            let sum = pieces
-                .enumerate()
-                .map(|(at, byte)| i64::from(byte) << (8 * (at % 2)))
-                .sum::<i64>();
+            let sum =
+                pieces.enumerate().map(|(at, byte)| i64::from(byte) << (8 * (at % 2))).sum::<i64>();
             to_f64(sum - 393_210) / 65_536.0
         };
         Self { normal: normal(0), others: [normal(1), normal(2), normal(3)] }

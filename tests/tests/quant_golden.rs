@@ -50,7 +50,10 @@ fn quantize(q: &dyn QuantType, x: &[f32], cols: usize, importance: Option<&[f32]
 }
 
 /// Golden types by name in our spelling, with the type that is registered for them.
-fn golden_types<'a>(manifest: &'a Value, registry: &Registry) -> Vec<(&'static dyn QuantType, &'a Value)> {
+fn golden_types<'a>(
+    manifest: &'a Value,
+    registry: &Registry,
+) -> Vec<(&'static dyn QuantType, &'a Value)> {
     let entries = manifest["types"].as_array().expect("types are a list");
     let mut found = Vec::new();
     for q in registry.quants() {
@@ -164,7 +167,8 @@ fn big_inputs_give_the_same_hashes() {
     let big = &manifest["big"];
     for set in big["sets"].as_array().expect("sets are a list") {
         let name = set["input"].as_str().expect("sets have names");
-        let (rows, cols) = (set["rows"].as_u64().expect("rows"), set["cols"].as_u64().expect("cols"));
+        let (rows, cols) =
+            (set["rows"].as_u64().expect("rows"), set["cols"].as_u64().expect("cols"));
         let input = Big::from_name(name).expect("the set is known").rows(rows, cols);
         assert_eq!(sha256(&le_bytes(&input)), set["input_sha256"], "the generator, {name}");
         let importance = big_importance(cols);

@@ -10,16 +10,8 @@ use crate::round::nearest;
 use crate::search::signed::NEGLIGIBLE;
 
 /// Offsets of the eight further trials from `top`.
-const TRIALS: [f32; 8] = [
-    0.1 * -4.0,
-    0.1 * -3.0,
-    0.1 * -2.0,
-    0.1 * -1.0,
-    0.1 * 1.0,
-    0.1 * 2.0,
-    0.1 * 3.0,
-    0.1 * 4.0,
-];
+const TRIALS: [f32; 8] =
+    [0.1 * -4.0, 0.1 * -3.0, 0.1 * -2.0, 0.1 * -1.0, 0.1 * 1.0, 0.1 * 2.0, 0.1 * 3.0, 0.1 * 4.0];
 
 /// Result of [`fit`], per lane.
 pub(crate) struct Fit<const N: usize, const K: usize> {

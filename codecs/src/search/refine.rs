@@ -86,10 +86,8 @@ fn improve<const N: usize, const K: usize>(
             let new = Exact::within(v * s_rest / a_rest, -limit, limit - 1.0);
             let a_new = a_rest + w * v * new;
             let s_new = s_rest + w * new * new;
-            let better = (a_rest > 0.0)
-                & (new != old)
-                & (s_new > 0.0)
-                & (a_new * a_new * s > a * a * s_new);
+            let better =
+                (a_rest > 0.0) & (new != old) & (s_new > 0.0) & (a_new * a_new * s > a * a * s_new);
             codes[i][lane] = if better { new } else { old };
             along[lane] = if better { a_new } else { a };
             square[lane] = if better { s_new } else { s };

@@ -72,10 +72,7 @@ fn value(x: f32) -> f32 {
 
 /// The best scales; zero for groups of zeros. `w` are the weights of the error.
 #[inline(always)]
-pub(crate) fn fit<const N: usize, const K: usize>(
-    x: &Steps<N, K>,
-    w: &Steps<N, K>,
-) -> [f32; N] {
+pub(crate) fn fit<const N: usize, const K: usize>(x: &Steps<N, K>, w: &Steps<N, K>) -> [f32; N] {
     let (mut magnitude, mut extreme) = ([0.0f32; N], [0.0f32; N]);
     for x in x {
         for lane in 0..N {

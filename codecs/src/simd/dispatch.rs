@@ -7,10 +7,19 @@
 
 #![expect(unsafe_code, reason = "a function compiled for more instructions is unsafe to call")]
 
-/// Row code of a type, generic over the number of blocks it works on side by side.
+/// Row code of a type.
 pub(crate) trait RowCode {
-    /// See [`gmat_core::quant::RowKernel::quantize_row`]. `N` is only a matter of speed.
-    fn quantize<const N: usize>(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]);
+    /// See [`gmat_core::quant::RowKernel::quantize_row`].
+    ///
+    /// The other parameters are only a matter of speed: how many groups to work on side by side,
+    /// `N32` if they are of 32 weights and `N16` if of 16. Two or four vectors of groups make steps
+    /// that do not wait for each other; with fewer than 16 the compiler unrolls instead of making
+    /// vectors; and the arrays should stay in the first cache.
+    fn quantize<const N32: usize, const N16: usize>(
+        x: &[f32],
+        importance: Option<&[f32]>,
+        out: &mut [u8],
+    );
 
     /// See [`gmat_core::quant::RowKernel::dequantize_blocks`].
     fn dequantize(bytes: &[u8], out: &mut [f32]);
@@ -59,7 +68,7 @@ impl Level {
 /// Quantizes one row.
 pub(crate) fn quantize<C: RowCode>(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
     match Level::chosen() {
-        Level::Baseline => C::quantize::<8>(x, importance, out),
+        Level::Baseline => C::quantize::<16, 16>(x, importance, out),
         // SAFETY: `chosen` returns this only if the processor has the instructions.
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 => unsafe { quantize_avx2::<C>(x, importance, out) },
@@ -85,13 +94,13 @@ pub(crate) fn dequantize<C: RowCode>(bytes: &[u8], out: &mut [f32]) {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 fn quantize_avx2<C: RowCode>(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    C::quantize::<16>(x, importance, out);
+    C::quantize::<16, 32>(x, importance, out);
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 fn quantize_avx512<C: RowCode>(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    C::quantize::<16>(x, importance, out);
+    C::quantize::<32, 64>(x, importance, out);
 }
 
 #[cfg(target_arch = "x86_64")]
