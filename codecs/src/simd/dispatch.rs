@@ -119,3 +119,61 @@ fn dequantize_avx512<C: RowCode>(bytes: &[u8], out: &mut [f32]) {
 thread_local! {
     static FORCED: std::cell::Cell<Option<Level>> = const { std::cell::Cell::new(None) };
 }
+
+#[cfg(test)]
+mod tests {
+    use gmat_core::Registry;
+    use gmat_core::quant::{QuantCx, QuantType};
+
+    use super::{FORCED, Level};
+
+    const COLS: usize = 1280;
+
+    /// Rows of all sizes and signs, some with zeros, outliers, equal or subnormal values.
+    fn rows() -> Vec<f32> {
+        let mut state = 1u32;
+        let mut next = move || {
+            state = state.wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
+            f32::from_bits(0x3f80_0000 | state >> 9) - 1.0
+        };
+        let mut rows = Vec::new();
+        for scale in [0.02, 1e-40, 1e-6, 300.0] {
+            rows.extend((0..COLS).map(|_| (next() + next() + next() - 1.5) * scale));
+        }
+        rows.extend((0..COLS).map(|_| if next() < 0.9 { 0.0 } else { next() - 0.5 }));
+        rows.extend((0..COLS).map(|_| if next() < 0.99 { next() - 0.5 } else { 900.0 * next() }));
+        rows.extend((0..COLS).map(|j| if j / 48 % 2 == 0 { -0.25 } else { -next() }));
+        rows
+    }
+
+    fn quantized(q: &dyn QuantType, x: &[f32], importance: Option<&[f32]>) -> Vec<u8> {
+        let len = q.block().len_of(x.len() as u64).and_then(|len| usize::try_from(len).ok());
+        let mut out = vec![0; len.unwrap_or_default()];
+        q.quantize(x, &QuantCx { cols: COLS, importance }, &mut out).expect("rows are fine");
+        out
+    }
+
+    #[test]
+    fn every_instruction_set_gives_equal_bytes() {
+        let registry = Registry::builtin(crate::link()).expect("all codecs are linked");
+        let x = rows();
+        let importance: Vec<f32> = x.iter().take(COLS).map(|v| v * v).collect();
+        for q in registry.quants() {
+            let mut first = None;
+            for level in Level::available() {
+                FORCED.set(Some(*level));
+                let none = match q.importance() {
+                    gmat_core::quant::Need::Required => Vec::new(),
+                    _ => quantized(*q, &x, None),
+                };
+                let with = quantized(*q, &x, Some(&importance));
+                let mut back = vec![0.0; x.len()];
+                q.dequantize(&with, &mut back).expect("whole rows");
+                let back: Vec<u32> = back.iter().map(|v| v.to_bits()).collect();
+                FORCED.set(None);
+                let first = first.get_or_insert_with(|| (none.clone(), with.clone(), back.clone()));
+                assert_eq!(*first, (none, with, back), "{} with {level:?}", q.name());
+            }
+        }
+    }
+}
