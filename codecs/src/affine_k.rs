@@ -87,7 +87,7 @@ pub(crate) fn quantize<A, const N: usize, const K: usize, const S: usize, const 
         let groups = fit_groups::<A, N, K, S, BYTES>(x, importance);
         let (mut levels, limit) = match importance {
             None => (plain_levels(&groups, A::LEVELS), A::LIMITS.0),
-            Some(_) => (weighted_levels::<N, S>(&groups, A::LEVELS), A::LIMITS.1),
+            Some(_) => (weighted_levels(&groups, A::LEVELS), A::LIMITS.1),
         };
         for (index, (x, out)) in x.as_chunks::<LEN>().0.iter().zip(out).enumerate() {
             let scales = levels.scales[index].map(|level| level.min(limit));
@@ -177,22 +177,16 @@ fn to_largest<const S: usize>(values: &[f32; S], top: u8) -> (f32, [u8; S]) {
 
 /// The second stage with importance: super-blocks are lanes now.
 #[inline(always)]
-fn weighted_levels<const N: usize, const S: usize>(groups: &Groups<S>, top: u8) -> Levels<S> {
+fn weighted_levels<const S: usize>(groups: &Groups<S>, top: u8) -> Levels<S> {
+    let weight = lockstep::transpose::<TILE, S>(groups.weight.as_flattened());
+    let scale = levels::fit(&lockstep::transpose(groups.scale.as_flattened()), &weight, top);
+    let min = levels::fit(&lockstep::transpose(groups.min.as_flattened()), &weight, top);
     let mut levels =
-        Levels { d: [0.0; TILE], dmin: [0.0; TILE], scales: [[0; S]; TILE], mins: [[0; S]; TILE] };
-    let rounds = groups.scale.chunks(N).zip(groups.min.chunks(N)).zip(groups.weight.chunks(N));
-    for (round, ((scale, min), weight)) in rounds.enumerate() {
-        let weight = lockstep::transpose::<N, S>(weight.as_flattened());
-        let scale = levels::fit(&lockstep::transpose(scale.as_flattened()), &weight, top);
-        let min = levels::fit(&lockstep::transpose(min.as_flattened()), &weight, top);
-        let index = round * N..((round + 1) * N).min(TILE);
-        for (lane, index) in index.enumerate() {
-            levels.d[index] = scale.scale[lane];
-            levels.dmin[index] = min.scale[lane];
-            for j in 0..S {
-                levels.scales[index][j] = scale.levels[j][lane];
-                levels.mins[index][j] = min.levels[j][lane];
-            }
+        Levels { d: scale.scale, dmin: min.scale, scales: [[0; S]; TILE], mins: [[0; S]; TILE] };
+    for index in 0..TILE {
+        for j in 0..S {
+            levels.scales[index][j] = scale.levels[j][index];
+            levels.mins[index][j] = min.levels[j][index];
         }
     }
     levels

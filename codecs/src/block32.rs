@@ -1,40 +1,35 @@
 //! What the types with blocks of 32 weights share: extremes of a block and packing of codes.
 
+use crate::round;
+
 /// Weights in a block.
 pub(crate) const LEN: usize = 32;
 
-/// Lanes of the reductions below: enough for the widest vectors, and two of the narrower ones.
-const LANES: usize = 16;
+/// A number of the same order as the value (with -0 below +0); its own inverse on the bits.
+///
+/// Integers, because the compiler may reorder their minimum and maximum, and so make vectors.
+#[inline(always)]
+fn key(bits: i32) -> i32 {
+    bits ^ ((bits >> 31).cast_unsigned() >> 1).cast_signed()
+}
 
 /// Smallest and largest value. Of zeros of both signs, any.
 #[inline(always)]
 fn extremes(x: &[f32; LEN]) -> (f32, f32) {
-    let (halves, _) = x.as_chunks::<LANES>();
-    let (mut low, mut high) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES]);
-    for half in halves {
-        for lane in 0..LANES {
-            let v = half[lane];
-            low[lane] = if v < low[lane] { v } else { low[lane] };
-            high[lane] = if v > high[lane] { v } else { high[lane] };
-        }
+    let (mut low, mut high) = (i32::MAX, i32::MIN);
+    for v in x {
+        let key = key(v.to_bits().cast_signed());
+        low = low.min(key);
+        high = high.max(key);
     }
-    let mut step = LANES / 2;
-    while step > 0 {
-        for lane in 0..step {
-            let (l, h) = (low[lane + step], high[lane + step]);
-            low[lane] = if l < low[lane] { l } else { low[lane] };
-            high[lane] = if h > high[lane] { h } else { high[lane] };
-        }
-        step /= 2;
-    }
-    (low[0], high[0])
+    let value = |k| f32::from_bits(key(k).cast_unsigned());
+    (value(low), value(high))
 }
 
 /// Largest magnitude.
 #[inline(always)]
 pub(crate) fn max_magnitude(x: &[f32; LEN]) -> f32 {
-    let (low, high) = extremes(x);
-    if -low > high { -low } else { high.abs() }
+    f32::from_bits(x.iter().fold(0, |max, v| max.max(v.to_bits() & 0x7fff_ffff)))
 }
 
 /// The value of largest magnitude, with its sign; of several, the first. Zero is positive.
@@ -73,10 +68,8 @@ pub(crate) fn inverse(d: f32) -> Option<f32> {
 
 /// Integer part of a value from 0 up to some tens, at most `top`.
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "limited to a byte")]
 pub(crate) fn truncated(x: f32, top: u8) -> u8 {
-    let code = x as i32 as u8;
-    if code > top { top } else { code }
+    round::truncated(x).min(top)
 }
 
 /// Four-bit codes, two in a byte: number `j` below number `j + 16`.

@@ -67,8 +67,8 @@ pub(crate) fn weigh<const N: usize, const K: usize>(
 #[expect(clippy::cast_precision_loss, reason = "groups are small")]
 pub(crate) fn above_deviation<const N: usize, const K: usize>(x: &Steps<N, K>) -> Steps<N, K> {
     let mut deviation = sum(&squares(x));
-    for lane in 0..N {
-        deviation[lane] = (deviation[lane] / K as f32).sqrt();
+    for deviation in &mut deviation {
+        *deviation = (*deviation / K as f32).sqrt();
     }
     let mut weights = [[0.0; N]; K];
     for i in 0..K {

@@ -79,13 +79,25 @@ pub(crate) fn is_sound(x: f32) -> bool {
     x.abs() <= SOUND
 }
 
-/// Nearest integer, ties away from zero; for magnitudes below 128.
+/// Integer part of a value from 0 up to 255.
+///
+/// Not by a cast: those have a result for every float, at the price of vector code.
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "the range is the caller's promise")]
+pub(crate) fn truncated(x: f32) -> u8 {
+    // From here on the unit of the last place is 1.
+    const SHIFT: f32 = 8_388_608.0;
+    let shifted = x + SHIFT;
+    let down = u32::from(shifted - SHIFT > x);
+    shifted.to_bits().wrapping_sub(down).to_le_bytes()[0]
+}
+
+/// Nearest integer, ties away from zero, in a byte; for magnitudes that round below 128.
+#[inline(always)]
 pub(crate) fn half_away(x: f32) -> i8 {
     // Adding a full half would carry the value just below a tie over it.
     const BELOW_HALF: f32 = 0.5 - f32::EPSILON / 4.0;
-    (x + BELOW_HALF.copysign(x)) as i8
+    let magnitude = truncated(x.abs() + BELOW_HALF).cast_signed();
+    if x < 0.0 { magnitude.wrapping_neg() } else { magnitude }
 }
 
 #[cfg(test)]
@@ -132,8 +144,11 @@ mod tests {
     #[test]
     fn half_away_is_round() {
         for x in probes() {
-            if x.abs() < 128.0 && x.round() < 128.0 {
+            if x.abs().round() < 128.0 {
                 assert_eq!(f32::from(half_away(x)), x.round(), "{x:e}");
+            }
+            if (0.0..256.0).contains(&x) {
+                assert_eq!(f32::from(truncated(x)), x.trunc(), "{x:e}");
             }
         }
     }

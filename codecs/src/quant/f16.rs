@@ -40,7 +40,11 @@ impl RowKernel for F16 {
 
 impl RowCode for F16 {
     #[inline(always)]
-    fn quantize<const N: usize>(x: &[f32], _importance: Option<&[f32]>, out: &mut [u8]) {
+    fn quantize<const N32: usize, const N16: usize>(
+        x: &[f32],
+        _importance: Option<&[f32]>,
+        out: &mut [u8],
+    ) {
         for (bytes, value) in out.as_chunks_mut().0.iter_mut().zip(x) {
             *bytes = f16_bits(*value).to_le_bytes();
         }

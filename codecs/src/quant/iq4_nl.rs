@@ -50,11 +50,15 @@ impl RowKernel for Iq4Nl {
 
 impl RowCode for Iq4Nl {
     #[inline(always)]
-    fn quantize<const N: usize>(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+    fn quantize<const N32: usize, const N16: usize>(
+        x: &[f32],
+        importance: Option<&[f32]>,
+        out: &mut [u8],
+    ) {
         let out = out.as_chunks_mut::<BYTES>().0;
-        let mut importance = importance.map(|importance| importance.chunks(N * LEN));
-        for (values, out) in x.chunks(N * LEN).zip(out.chunks_mut(N)) {
-            let steps = lockstep::transpose::<N, LEN>(values);
+        let mut importance = importance.map(|importance| importance.chunks(N32 * LEN));
+        for (values, out) in x.chunks(N32 * LEN).zip(out.chunks_mut(N32)) {
+            let steps = lockstep::transpose::<N32, LEN>(values);
             let weights = match importance.as_mut().and_then(Iterator::next) {
                 None => squares(&steps),
                 Some(importance) => {
@@ -65,7 +69,10 @@ impl RowCode for Iq4Nl {
             let scales = table::fit(&steps, &weights);
             for ((x, out), d) in values.as_chunks::<LEN>().0.iter().zip(out).zip(scales) {
                 let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
-                let codes = x.map(|v| table::code(inverse * v));
+                let mut codes = [0; LEN];
+                for (code, v) in codes.iter_mut().zip(x) {
+                    *code = table::code(inverse * v);
+                }
                 let [d0, d1, packed @ ..] = out;
                 ([*d0, *d1], _) = store_f16(refuse_large(x, d));
                 block32::pack_nibbles(&codes, packed);

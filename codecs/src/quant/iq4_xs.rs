@@ -60,12 +60,16 @@ impl RowKernel for Iq4Xs {
 
 impl RowCode for Iq4Xs {
     #[inline(always)]
-    fn quantize<const N: usize>(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+    fn quantize<const N32: usize, const N16: usize>(
+        x: &[f32],
+        importance: Option<&[f32]>,
+        out: &mut [u8],
+    ) {
         let out = out.as_chunks_mut::<BYTES>().0;
         let mut importance = importance.map(|importance| importance.chunks(TILE * LEN));
         for (x, out) in x.chunks(TILE * LEN).zip(out.chunks_mut(TILE)) {
             let importance = importance.as_mut().and_then(Iterator::next);
-            let scales = fit_groups::<N>(x, importance);
+            let scales = fit_groups::<N32>(x, importance);
             let blocks = x.as_chunks::<LEN>().0.iter().zip(&scales).zip(out);
             for ((x, scales), out) in blocks {
                 write(x, scales, out);
@@ -134,7 +138,11 @@ fn write(x: &[f32; LEN], scales: &[f32; GROUPS], out: &mut [u8; BYTES]) {
         #[expect(clippy::cast_precision_loss, reason = "a level has six bits")]
         let scale = d * level as f32;
         let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
-        block32::pack_nibbles(&x.map(|v| table::code(inverse * v)), packed);
+        let mut codes = [0; GROUP];
+        for (code, v) in codes.iter_mut().zip(x) {
+            *code = table::code(inverse * v);
+        }
+        block32::pack_nibbles(&codes, packed);
     }
     out[..2].copy_from_slice(&store_f16(refuse_large(x, d)).0);
     out[2..4].copy_from_slice(&high.to_le_bytes());

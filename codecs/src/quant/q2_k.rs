@@ -82,8 +82,12 @@ impl AffineK<16, 16, BYTES> for Q2K {
 
 impl RowCode for Q2K {
     #[inline(always)]
-    fn quantize<const N: usize>(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-        affine_k::quantize::<Self, N, 16, 16, BYTES>(x, importance, out);
+    fn quantize<const N32: usize, const N16: usize>(
+        x: &[f32],
+        importance: Option<&[f32]>,
+        out: &mut [u8],
+    ) {
+        affine_k::quantize::<Self, N16, 16, 16, BYTES>(x, importance, out);
     }
 
     #[inline(always)]

@@ -64,19 +64,17 @@ impl RowKernel for Q3K {
 
 impl RowCode for Q3K {
     #[inline(always)]
-    fn quantize<const N: usize>(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+    fn quantize<const N32: usize, const N16: usize>(
+        x: &[f32],
+        importance: Option<&[f32]>,
+        out: &mut [u8],
+    ) {
         let out = out.as_chunks_mut::<BYTES>().0;
-        match importance {
-            None => {
-                for (x, out) in x.as_chunks::<LEN>().0.iter().zip(out) {
-                    plain::<N>(x, out);
-                }
-            }
-            Some(importance) => {
-                let tiles = x.chunks(TILE * LEN).zip(importance.chunks(TILE * LEN));
-                for ((x, importance), out) in tiles.zip(out.chunks_mut(TILE)) {
-                    weighted::<N>(x, importance, out);
-                }
+        let mut importance = importance.map(|importance| importance.chunks(TILE * LEN));
+        for (x, out) in x.chunks(TILE * LEN).zip(out.chunks_mut(TILE)) {
+            match importance.as_mut().and_then(Iterator::next) {
+                None => plain::<N16>(x, out),
+                Some(importance) => weighted::<N16>(x, importance, out),
             }
         }
     }
@@ -100,32 +98,36 @@ impl RowCode for Q3K {
     }
 }
 
-/// A super-block without importance.
+/// Up to `TILE` super-blocks without importance.
 #[inline(always)]
-fn plain<const N: usize>(x: &[f32; LEN], out: &mut [u8; BYTES]) {
-    let mut scales = [0.0; GROUP];
+fn plain<const N: usize>(x: &[f32], out: &mut [[u8; BYTES]]) {
+    let mut scales = [[0.0; GROUP]; TILE];
     for (round, values) in x.chunks(N * GROUP).enumerate() {
-        let steps = lockstep::transpose::<N, GROUP>(values);
-        let fit = refine::fit(&steps, LIMIT);
-        lockstep::store(&fit.scale, scales.get_mut(round * N..).unwrap_or_default());
+        let fit = refine::fit(&lockstep::transpose::<N, GROUP>(values), LIMIT);
+        lockstep::store(
+            &fit.scale,
+            scales.as_flattened_mut().get_mut(round * N..).unwrap_or_default(),
+        );
     }
-    let largest = signed::extreme(&scales);
-    let mut levels = [0; GROUP];
-    let mut d = 0.0;
-    if largest != 0.0 {
-        let inverse = -32.0 / largest;
-        for (level, scale) in levels.iter_mut().zip(scales) {
-            // Kept in a byte before it is limited: this decides what becomes of NaN and the like.
-            let [byte, ..] = nearest(inverse * scale).to_le_bytes();
-            let limited = byte.cast_signed().clamp(-SCALES, SCALES - 1);
-            *level = limited.cast_unsigned().wrapping_add(32);
+    for ((x, out), scales) in x.as_chunks::<LEN>().0.iter().zip(out).zip(&scales) {
+        let largest = signed::extreme(scales);
+        let mut levels = [0; GROUP];
+        let mut d = 0.0;
+        if largest != 0.0 {
+            let inverse = -32.0 / largest;
+            for (level, scale) in levels.iter_mut().zip(scales) {
+                // Kept in a byte before it is limited: this decides what becomes of NaN and the like.
+                let [byte, ..] = nearest(inverse * scale).to_le_bytes();
+                let limited = byte.cast_signed().clamp(-SCALES, SCALES - 1);
+                *level = limited.cast_unsigned().wrapping_add(32);
+            }
+            d = 1.0 / inverse;
         }
-        d = 1.0 / inverse;
+        write(x, d, &levels, out, |_, x| {
+            // Again, as its only lane: cheaper than to keep codes that are hardly ever asked for.
+            refine::fit(&x.map(|v| [v]), LIMIT).codes.map(|[code]| code)
+        });
     }
-    write(x, d, &levels, out, |_, x| {
-        // Again, as its only lane: cheaper than to keep codes that are hardly ever asked for.
-        refine::fit(&x.map(|v| [v]), LIMIT).codes.map(|[code]| code)
-    });
 }
 
 /// Up to `TILE` super-blocks with importance.
@@ -150,18 +152,14 @@ fn weighted<const N: usize>(x: &[f32], importance: &[f32], out: &mut [[u8; BYTES
         }
     }
     // The same for the scales of groups: super-blocks are lanes now.
-    let (mut d, mut factor) = ([0.0; TILE], [0.0; TILE]);
-    let rounds = scales.chunks(N).zip(sums.chunks(N)).take(out.len().div_ceil(N));
-    for (round, (scales, sums)) in rounds.enumerate() {
-        let steps = lockstep::transpose::<N, GROUP>(scales.as_flattened());
-        let fit = signed::fit(&steps, &lockstep::transpose(sums.as_flattened()), SCALES);
-        lockstep::store(&fit.scale, d.get_mut(round * N..).unwrap_or_default());
-        lockstep::store(&fit.factor, factor.get_mut(round * N..).unwrap_or_default());
-    }
+    let steps = lockstep::transpose::<TILE, GROUP>(scales.as_flattened());
+    let fit = signed::fit(&steps, &lockstep::transpose(sums.as_flattened()), SCALES);
     for (index, (x, out)) in x.as_chunks::<LEN>().0.iter().zip(out).enumerate() {
-        let levels = scales[index].map(|scale| signed::code(scale, factor[index], SCALES));
+        let levels = scales[index].map(|scale| signed::code(scale, fit.factor[index], SCALES));
         let factors = &factors[index];
-        write(x, d[index], &levels, out, |j, x| x.map(|v| signed::code(v, factors[j], LIMIT)));
+        write(x, fit.scale[index], &levels, out, |j, x| {
+            x.map(|v| signed::code(v, factors[j], LIMIT))
+        });
     }
 }
 

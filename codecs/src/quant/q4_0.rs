@@ -52,7 +52,11 @@ impl RowKernel for Q4_0 {
 
 impl RowCode for Q4_0 {
     #[inline(always)]
-    fn quantize<const N: usize>(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+    fn quantize<const N32: usize, const N16: usize>(
+        x: &[f32],
+        importance: Option<&[f32]>,
+        out: &mut [u8],
+    ) {
         let (blocks, out) = (x.as_chunks::<LEN>().0, out.as_chunks_mut::<BYTES>().0);
         match importance {
             None => {
@@ -63,9 +67,9 @@ impl RowCode for Q4_0 {
             Some(importance) => {
                 let spread = row32::mean_square(x);
                 let weights = importance.as_chunks::<LEN>().0;
-                let groups = blocks.chunks(N).zip(weights.chunks(N)).zip(out.chunks_mut(N));
+                let groups = blocks.chunks(N32).zip(weights.chunks(N32)).zip(out.chunks_mut(N32));
                 for ((x, importance), out) in groups {
-                    weighted::<N>(x, importance, spread, out);
+                    weighted::<N32>(x, importance, spread, out);
                 }
             }
         }
@@ -110,7 +114,10 @@ fn weighted<const N: usize>(
     let fit = signed::fit(&steps, &weights, LIMIT);
     for (lane, (x, out)) in x.iter().zip(out).enumerate() {
         let factor = fit.factor[lane];
-        let codes = x.map(|v| signed::code(v, factor, LIMIT));
+        let mut codes = [0; LEN];
+        for (code, v) in codes.iter_mut().zip(x) {
+            *code = signed::code(*v, factor, LIMIT);
+        }
         write(fit.scale[lane], &codes, out);
     }
 }

@@ -79,8 +79,12 @@ impl AffineK<32, 8, BYTES> for Q4K {
 
 impl RowCode for Q4K {
     #[inline(always)]
-    fn quantize<const N: usize>(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-        affine_k::quantize::<Self, N, 32, 8, BYTES>(x, importance, out);
+    fn quantize<const N32: usize, const N16: usize>(
+        x: &[f32],
+        importance: Option<&[f32]>,
+        out: &mut [u8],
+    ) {
+        affine_k::quantize::<Self, N32, 32, 8, BYTES>(x, importance, out);
     }
 
     #[inline(always)]

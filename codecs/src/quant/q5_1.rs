@@ -54,7 +54,11 @@ impl RowKernel for Q5_1 {
 
 impl RowCode for Q5_1 {
     #[inline(always)]
-    fn quantize<const N: usize>(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+    fn quantize<const N32: usize, const N16: usize>(
+        x: &[f32],
+        importance: Option<&[f32]>,
+        out: &mut [u8],
+    ) {
         let (blocks, out) = (x.as_chunks::<LEN>().0, out.as_chunks_mut::<BYTES>().0);
         match importance {
             None => {
@@ -65,9 +69,9 @@ impl RowCode for Q5_1 {
             Some(importance) => {
                 let spread = row32::mean_square(x);
                 let weights = importance.as_chunks::<LEN>().0;
-                let groups = blocks.chunks(N).zip(weights.chunks(N)).zip(out.chunks_mut(N));
+                let groups = blocks.chunks(N32).zip(weights.chunks(N32)).zip(out.chunks_mut(N32));
                 for ((x, importance), out) in groups {
-                    weighted::<N>(x, importance, spread, out);
+                    weighted::<N32>(x, importance, spread, out);
                 }
             }
         }
@@ -114,7 +118,10 @@ fn weighted<const N: usize>(
     let fit = affine::fit(&steps, &weights, &SEARCH);
     for (lane, (x, out)) in x.iter().zip(out).enumerate() {
         let (factor, base) = (fit.factor[lane], fit.base[lane]);
-        let codes = x.map(|v| affine::code(v, factor, base, TOP));
+        let mut codes = [0; LEN];
+        for (code, v) in codes.iter_mut().zip(x) {
+            *code = affine::code(*v, factor, base, TOP);
+        }
         write(fit.scale[lane], fit.min[lane], &codes, out);
     }
 }

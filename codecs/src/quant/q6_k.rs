@@ -23,7 +23,7 @@ use crate::narrow::{f16_is_finite, read_f16, store_f16};
 use crate::round::{nearest, nearest_byte};
 use crate::search::signed::{self, NEGLIGIBLE};
 use crate::simd::dispatch::{self, RowCode};
-use crate::superblock::{LEN, bytes_at, pack_twos, refuse_large, unpack_twos};
+use crate::superblock::{LEN, TILE, bytes_at, pack_twos, refuse_large, unpack_twos};
 
 const BYTES: usize = 210;
 /// Weights in a group, and groups in a super-block.
@@ -57,26 +57,19 @@ impl RowKernel for Q6K {
 
 impl RowCode for Q6K {
     #[inline(always)]
-    fn quantize<const N: usize>(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-        let mut importance = importance.map(|importance| importance.chunks(LEN));
+    fn quantize<const N32: usize, const N16: usize>(
+        x: &[f32],
+        importance: Option<&[f32]>,
+        out: &mut [u8],
+    ) {
+        let mut importance = importance.map(|importance| importance.chunks(TILE * LEN));
         let out = out.as_chunks_mut::<BYTES>().0;
-        for (x, out) in x.as_chunks::<LEN>().0.iter().zip(out) {
+        for (x, out) in x.chunks(TILE * LEN).zip(out.chunks_mut(TILE)) {
             let importance = importance.as_mut().and_then(Iterator::next);
-            let (mut scales, mut factors) = ([0.0; GROUP], [0.0; GROUP]);
-            for (round, values) in x.chunks(N * GROUP).enumerate() {
-                let steps = lockstep::transpose::<N, GROUP>(values);
-                let weights = match importance {
-                    None => squares(&steps),
-                    Some(all) => {
-                        let all = all.chunks(N * GROUP).nth(round).unwrap_or_default();
-                        lockstep::transpose(all)
-                    }
-                };
-                let fit = signed::fit(&steps, &weights, LIMIT);
-                lockstep::store(&fit.scale, scales.get_mut(round * N..).unwrap_or_default());
-                lockstep::store(&fit.factor, factors.get_mut(round * N..).unwrap_or_default());
+            let (scales, factors) = fit_groups::<N16>(x, importance);
+            for (index, (x, out)) in x.as_chunks::<LEN>().0.iter().zip(out).enumerate() {
+                write(x, &scales[index], &factors[index], out);
             }
-            write(x, &scales, &factors, out);
         }
     }
 
@@ -96,6 +89,27 @@ impl RowCode for Q6K {
             }
         }
     }
+}
+
+/// Scales of all groups of a tile, and the factors for their codes.
+#[inline(always)]
+fn fit_groups<const N: usize>(
+    x: &[f32],
+    importance: Option<&[f32]>,
+) -> ([[f32; GROUP]; TILE], [[f32; GROUP]; TILE]) {
+    let (mut scales, mut factors) = ([[0.0; GROUP]; TILE], [[0.0; GROUP]; TILE]);
+    for (round, values) in x.chunks(N * GROUP).enumerate() {
+        let steps = lockstep::transpose::<N, GROUP>(values);
+        let weights = match importance {
+            None => squares(&steps),
+            Some(all) => lockstep::transpose(all.chunks(N * GROUP).nth(round).unwrap_or_default()),
+        };
+        let fit = signed::fit(&steps, &weights, LIMIT);
+        for (lanes, all) in [(&fit.scale, &mut scales), (&fit.factor, &mut factors)] {
+            lockstep::store(lanes, all.as_flattened_mut().get_mut(round * N..).unwrap_or_default());
+        }
+    }
+    (scales, factors)
 }
 
 /// Scales as stored, codes for them, and the layout.
@@ -139,13 +153,20 @@ fn pack(codes: &[u8; LEN], out: &mut [u8; BYTES]) {
             out[l] = (codes[l] & 15) | codes[l + 64] << 4;
         }
     }
-    pack_twos(&codes.map(|code| code >> 4), &mut out[128..192]);
+    let mut high = *codes;
+    for code in &mut high {
+        *code >>= 4;
+    }
+    pack_twos(&high, &mut out[128..192]);
 }
 
 /// The inverse of [`pack`].
 #[inline(always)]
 fn unpack(block: &[u8; BYTES]) -> [u8; LEN] {
-    let mut codes = unpack_twos(&block[128..192]).map(|code| code << 4);
+    let mut codes = unpack_twos(&block[128..192]);
+    for code in &mut codes {
+        *code <<= 4;
+    }
     for (codes, block) in codes.as_chunks_mut::<128>().0.iter_mut().zip(block.as_chunks::<64>().0) {
         for l in 0..64 {
             codes[l] |= block[l] & 15;

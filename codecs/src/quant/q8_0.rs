@@ -46,7 +46,11 @@ impl RowKernel for Q8_0 {
 
 impl RowCode for Q8_0 {
     #[inline(always)]
-    fn quantize<const N: usize>(x: &[f32], _importance: Option<&[f32]>, out: &mut [u8]) {
+    fn quantize<const N32: usize, const N16: usize>(
+        x: &[f32],
+        _importance: Option<&[f32]>,
+        out: &mut [u8],
+    ) {
         for (x, out) in x.as_chunks::<LEN>().0.iter().zip(out.as_chunks_mut::<BYTES>().0) {
             let d = block32::max_magnitude(x) / 127.0;
             let [d0, d1, codes @ ..] = out;

@@ -10,8 +10,17 @@ use crate::round::nearest;
 use crate::search::signed::NEGLIGIBLE;
 
 /// Offsets of the eight further trials from `top`.
-const TRIALS: [f32; 8] =
-    [0.1 * -4.0, 0.1 * -3.0, 0.1 * -2.0, 0.1 * -1.0, 0.1 * 1.0, 0.1 * 2.0, 0.1 * 3.0, 0.1 * 4.0];
+const TRIALS: [f32; 8] = {
+    let mut trials = [0.0; 8];
+    let mut k = 0;
+    while k < 8 {
+        // Without 0, the plain one.
+        let step = if k < 4 { k as f32 - 4.0 } else { k as f32 - 3.0 };
+        trials[k] = 0.1 * step;
+        k += 1;
+    }
+    trials
+};
 
 /// Result of [`fit`], per lane.
 pub(crate) struct Fit<const N: usize, const K: usize> {
@@ -31,9 +40,9 @@ pub(crate) fn fit<const N: usize, const K: usize>(
 ) -> Fit<N, K> {
     let (limit, top) = (f32::from(top), i32::from(top));
     let mut max = [0.0f32; N];
-    for i in 0..K {
+    for x in x {
         for lane in 0..N {
-            max[lane] = if max[lane] > x[i][lane] { max[lane] } else { x[i][lane] };
+            max[lane] = if max[lane] > x[lane] { max[lane] } else { x[lane] };
         }
     }
     let (mut factor, mut best) = ([0.0; N], [0.0; N]);

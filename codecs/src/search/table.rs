@@ -109,8 +109,9 @@ pub(crate) fn fit<const N: usize, const K: usize>(x: &Steps<N, K>, w: &Steps<N, 
         for i in 0..K {
             for lane in 0..N {
                 let v = x[i][lane];
-                let below = factor[lane] * v < near.midpoint[i][lane];
-                let q = if below { near.lower[i][lane] } else { near.upper[i][lane] };
+                let above = factor[lane] * v >= near.midpoint[i][lane];
+                // Added, not chosen from two arrays: the compiler would choose an address.
+                let q = near.lower[i][lane] + if above { near.gap[i][lane] } else { 0.0 };
                 let wq = w[i][lane] * q;
                 along[lane] += wq * v;
                 square[lane] += wq * q;
@@ -132,8 +133,11 @@ pub(crate) fn fit<const N: usize, const K: usize>(x: &Steps<N, K>, w: &Steps<N, 
 
 /// The table values that the trials can give an element, and what separates them.
 struct Neighbours<const N: usize, const K: usize> {
+    /// The lower one.
     lower: Steps<N, K>,
-    upper: Steps<N, K>,
+    /// From the lower to the upper one.
+    gap: Steps<N, K>,
+    /// From here on it is the upper one.
     midpoint: Steps<N, K>,
 }
 
@@ -150,24 +154,27 @@ fn neighbours<const N: usize, const K: usize>(
         first[lane] = TRIALS[0] / extreme[lane];
         last[lane] = TRIALS[14] / extreme[lane];
     }
-    let mut near =
-        Neighbours { lower: [[0.0; N]; K], upper: [[0.0; N]; K], midpoint: [[0.0; N]; K] };
-    for i in 0..K {
+    let mut near = Neighbours { lower: [[0.0; N]; K], gap: [[0.0; N]; K], midpoint: [[0.0; N]; K] };
+    for (i, x) in x.iter().enumerate() {
         for lane in 0..N {
-            let (a, b) = (first[lane] * x[i][lane], last[lane] * x[i][lane]);
+            let (a, b) = (first[lane] * x[lane], last[lane] * x[lane]);
             // The smaller one; a midpoint above it is either passed or never reached.
             let least = if a < b { a } else { b };
-            let (mut lower, mut upper, mut midpoint) = (LEVELS[0], LEVELS[1], MIDPOINTS[0]);
-            for k in 0..14 {
+            let (mut lower, mut gap, mut midpoint) =
+                (LEVELS[0], LEVELS[1] - LEVELS[0], MIDPOINTS[0]);
+            for k in 0..15 {
                 let above = least >= MIDPOINTS[k];
                 lower = if above { LEVELS[k + 1] } else { lower };
-                upper = if above { LEVELS[k + 2] } else { upper };
-                midpoint = if above { MIDPOINTS[k + 1] } else { midpoint };
+                // Above the last midpoint there is nothing more to pass.
+                let (next_gap, next) = match k {
+                    14 => (0.0, MIDPOINTS[14]),
+                    _ => (LEVELS[k + 2] - LEVELS[k + 1], MIDPOINTS[k + 1]),
+                };
+                gap = if above { next_gap } else { gap };
+                midpoint = if above { next } else { midpoint };
             }
-            let above = least >= MIDPOINTS[14];
-            lower = if above { LEVELS[15] } else { lower };
             near.lower[i][lane] = lower;
-            near.upper[i][lane] = upper;
+            near.gap[i][lane] = gap;
             near.midpoint[i][lane] = midpoint;
         }
     }

@@ -5,12 +5,24 @@
 //! worth having, and the right copy is called. Every copy computes the same operations in the same
 //! order on each value (Rust never fuses or reorders float arithmetic), so all give equal bytes.
 
-#![expect(unsafe_code, reason = "a function compiled for more instructions is unsafe to call")]
+#![cfg_attr(
+    target_arch = "x86_64",
+    expect(unsafe_code, reason = "a function compiled for more instructions is unsafe to call")
+)]
 
-/// Row code of a type, generic over the number of blocks it works on side by side.
+/// Row code of a type.
 pub(crate) trait RowCode {
-    /// See [`gmat_core::quant::RowKernel::quantize_row`]. `N` is only a matter of speed.
-    fn quantize<const N: usize>(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]);
+    /// See [`gmat_core::quant::RowKernel::quantize_row`].
+    ///
+    /// The other parameters are only a matter of speed: how many groups to work on side by side,
+    /// `N32` if they are of 32 weights and `N16` if of 16. Two or four vectors of groups make steps
+    /// that do not wait for each other; with fewer than 16 the compiler unrolls instead of making
+    /// vectors; and the arrays should stay in the first cache.
+    fn quantize<const N32: usize, const N16: usize>(
+        x: &[f32],
+        importance: Option<&[f32]>,
+        out: &mut [u8],
+    );
 
     /// See [`gmat_core::quant::RowKernel::dequantize_blocks`].
     fn dequantize(bytes: &[u8], out: &mut [f32]);
@@ -59,7 +71,7 @@ impl Level {
 /// Quantizes one row.
 pub(crate) fn quantize<C: RowCode>(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
     match Level::chosen() {
-        Level::Baseline => C::quantize::<8>(x, importance, out),
+        Level::Baseline => C::quantize::<16, 16>(x, importance, out),
         // SAFETY: `chosen` returns this only if the processor has the instructions.
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 => unsafe { quantize_avx2::<C>(x, importance, out) },
@@ -85,13 +97,13 @@ pub(crate) fn dequantize<C: RowCode>(bytes: &[u8], out: &mut [f32]) {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 fn quantize_avx2<C: RowCode>(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    C::quantize::<16>(x, importance, out);
+    C::quantize::<16, 32>(x, importance, out);
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
 fn quantize_avx512<C: RowCode>(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    C::quantize::<16>(x, importance, out);
+    C::quantize::<32, 64>(x, importance, out);
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -109,4 +121,62 @@ fn dequantize_avx512<C: RowCode>(bytes: &[u8], out: &mut [f32]) {
 #[cfg(test)]
 thread_local! {
     static FORCED: std::cell::Cell<Option<Level>> = const { std::cell::Cell::new(None) };
+}
+
+#[cfg(test)]
+mod tests {
+    use gmat_core::Registry;
+    use gmat_core::quant::{QuantCx, QuantType};
+
+    use super::{FORCED, Level};
+
+    const COLS: usize = 1280;
+
+    /// Rows of all sizes and signs, some with zeros, outliers, equal or subnormal values.
+    fn rows() -> Vec<f32> {
+        let mut state = 1u32;
+        let mut next = move || {
+            state = state.wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
+            f32::from_bits(0x3f80_0000 | state >> 9) - 1.0
+        };
+        let mut rows = Vec::new();
+        for scale in [0.02, 1e-40, 1e-6, 300.0] {
+            rows.extend((0..COLS).map(|_| (next() + next() + next() - 1.5) * scale));
+        }
+        rows.extend((0..COLS).map(|_| if next() < 0.9 { 0.0 } else { next() - 0.5 }));
+        rows.extend((0..COLS).map(|_| if next() < 0.99 { next() - 0.5 } else { 900.0 * next() }));
+        rows.extend((0..COLS).map(|j| if j / 48 % 2 == 0 { -0.25 } else { -next() }));
+        rows
+    }
+
+    fn quantized(q: &dyn QuantType, x: &[f32], importance: Option<&[f32]>) -> Vec<u8> {
+        let len = q.block().len_of(x.len() as u64).and_then(|len| usize::try_from(len).ok());
+        let mut out = vec![0; len.unwrap_or_default()];
+        q.quantize(x, &QuantCx { cols: COLS, importance }, &mut out).expect("rows are fine");
+        out
+    }
+
+    #[test]
+    fn every_instruction_set_gives_equal_bytes() {
+        let registry = Registry::builtin(crate::link()).expect("all codecs are linked");
+        let x = rows();
+        let importance: Vec<f32> = x.iter().take(COLS).map(|v| v * v).collect();
+        for q in registry.quants() {
+            let mut first = None;
+            for level in Level::available() {
+                FORCED.set(Some(*level));
+                let none = match q.importance() {
+                    gmat_core::quant::Need::Required => Vec::new(),
+                    _ => quantized(*q, &x, None),
+                };
+                let with = quantized(*q, &x, Some(&importance));
+                let mut back = vec![0.0; x.len()];
+                q.dequantize(&with, &mut back).expect("whole rows");
+                let back: Vec<u32> = back.iter().map(|v| v.to_bits()).collect();
+                FORCED.set(None);
+                let first = first.get_or_insert_with(|| (none.clone(), with.clone(), back.clone()));
+                assert_eq!(*first, (none, with, back), "{} with {level:?}", q.name());
+            }
+        }
+    }
 }
