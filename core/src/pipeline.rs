@@ -133,7 +133,9 @@ impl Budget {
             ))
             .with_hint("raise --memory"));
         }
-        Ok(self.in_flight.max(1).min(usize::try_from(fit).unwrap_or(usize::MAX)))
+        // More than this many only costs memory: no machine has as many cores.
+        const MOST: usize = 4096;
+        Ok(self.in_flight.clamp(1, MOST).min(usize::try_from(fit).unwrap_or(MOST)))
     }
 }
 

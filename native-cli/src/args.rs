@@ -1,6 +1,5 @@
 //! What can be typed.
 
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -37,9 +36,10 @@ pub(crate) enum Command {
 /// Options of every command.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Common {
-    /// Worker threads [default: one per core]
-    #[arg(long, global = true, value_name = "N", help_heading = "Common options")]
-    pub(crate) jobs: Option<NonZeroUsize>,
+    /// Worker threads, 1 to 1024 [default: one per core]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024),
+          help_heading = "Common options")]
+    pub(crate) jobs: Option<u16>,
 
     /// Memory for data under way, such as `512MB` or `1GiB`
     #[arg(long, global = true, value_name = "BYTES", value_parser = parse_size, default_value = "1GiB",

@@ -46,7 +46,7 @@ fn dispatch(args: Args, console: &mut Console) -> Result<()> {
     interrupt::install()?;
     if let Some(jobs) = args.common.jobs {
         rayon::ThreadPoolBuilder::new()
-            .num_threads(jobs.get())
+            .num_threads(usize::from(jobs))
             .build_global()
             .map_err(|e| Error::config("cannot start the threads").with_source(e))?;
     }
