@@ -12,7 +12,7 @@ use crate::narrow::store_f16;
 use crate::round::{nearest, nearest_byte};
 use crate::search::affine::{self, Spec};
 use crate::search::levels;
-use crate::superblock::{LEN, TILE, refuse_large, sums_of_squares};
+use crate::superblock::{self, LEN, TILE, refuse_large, sums_of_squares};
 
 /// What a type decides.
 pub(crate) trait AffineK<const K: usize, const S: usize, const BYTES: usize> {
@@ -234,11 +234,10 @@ pub(crate) fn dequantize<const K: usize, const S: usize>(
     codes: &[u8; LEN],
     out: &mut [f32; LEN],
 ) {
-    let groups = codes.as_chunks::<K>().0.iter().zip(out.as_chunks_mut::<K>().0);
-    for (j, (codes, out)) in groups.enumerate() {
-        let (scale, min) = (d * f32::from(scales[j]), dmin * f32::from(mins[j]));
-        for (value, code) in out.iter_mut().zip(codes) {
-            *value = scale * f32::from(*code) - min;
-        }
+    let (mut scale, mut min) = ([0.0; S], [0.0; S]);
+    for j in 0..S {
+        scale[j] = d * f32::from(scales[j]);
+        min[j] = dmin * f32::from(mins[j]);
     }
+    superblock::values::<K, S>(codes, 0.0, &scale, &min, out);
 }

@@ -1,6 +1,9 @@
 //! What the types with blocks of 32 weights share: extremes of a block and packing of codes.
 
+use crate::lockstep::choose;
+use crate::narrow::f16_bits;
 use crate::round;
+use crate::words::{each, words};
 
 /// Weights in a block.
 pub(crate) const LEN: usize = 32;
@@ -57,13 +60,38 @@ pub(crate) fn range(x: &[f32; LEN]) -> (f32, f32) {
     (low, if low == high { 0.0 } else { high - low })
 }
 
-/// `1/d`, zero for zero. `None` if that overflows: then `d` is far below anything half precision
-/// can hold, all weights are zero anyway, and what ggml computes is undefined in C; compiled by gcc
-/// for x86-64 it makes all codes zero, and so do we.
+/// Blocks whose scales are worked out together, so that this too is vector code.
+pub(crate) const BATCH: usize = 16;
+
+/// The same block; but the compiler does not see that it is one of many, and so makes vectors along
+/// it, not across blocks, which it would have to gather element by element.
 #[inline(always)]
-pub(crate) fn inverse(d: f32) -> Option<f32> {
-    let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
-    inverse.is_finite().then_some(inverse)
+pub(crate) fn apart<T>(block: &T) -> &T {
+    std::hint::black_box(block)
+}
+
+/// Scales of a batch as they are stored, and `1/d` for each, zero for zero.
+///
+/// The latter may overflow. Then `d` is far below anything half precision can hold, all weights are
+/// zero anyway, and what ggml computes is undefined in C; compiled by gcc for x86-64 it makes all
+/// codes zero, and so do we.
+#[inline(always)]
+pub(crate) fn scales(d: &[f32; BATCH]) -> ([u16; BATCH], [f32; BATCH]) {
+    let mut inverse = [0.0; BATCH];
+    for (inverse, d) in inverse.iter_mut().zip(d) {
+        *inverse = choose(*d == 0.0, 0.0, 1.0 / d);
+    }
+    (halves(d), inverse)
+}
+
+/// Binary16 of each.
+#[inline(always)]
+pub(crate) fn halves(values: &[f32; BATCH]) -> [u16; BATCH] {
+    let mut halves = [0; BATCH];
+    for (half, value) in halves.iter_mut().zip(values) {
+        *half = f16_bits(*value);
+    }
+    halves
 }
 
 /// Integer part of a value from 0 up to some tens, at most `top`.
@@ -84,9 +112,10 @@ pub(crate) fn pack_nibbles(codes: &[u8; LEN], out: &mut [u8; LEN / 2]) {
 #[inline(always)]
 pub(crate) fn unpack_nibbles(packed: &[u8; LEN / 2]) -> [u8; LEN] {
     let mut codes = [0; LEN];
-    for j in 0..LEN / 2 {
-        codes[j] = packed[j] & 15;
-        codes[j + LEN / 2] = packed[j] >> 4;
+    let (low, high) = codes.split_at_mut(LEN / 2);
+    for ((low, high), packed) in low.iter_mut().zip(high).zip(packed) {
+        *low = packed & 15;
+        *high = packed >> 4;
     }
     codes
 }
@@ -95,8 +124,8 @@ pub(crate) fn unpack_nibbles(packed: &[u8; LEN / 2]) -> [u8; LEN] {
 #[inline(always)]
 pub(crate) fn pack_fifth_bits(codes: &[u8; LEN]) -> [u8; 4] {
     let mut bits = [0; 4];
-    for (byte, codes) in bits.iter_mut().zip(codes.as_chunks::<8>().0) {
-        let ones = (u64::from_le_bytes(*codes) >> 4) & 0x0101_0101_0101_0101;
+    for (byte, codes) in bits.iter_mut().zip(words::<4>(codes)) {
+        let ones = (codes >> 4) & each(1);
         // Factor 2^(56 - 7i) takes bit 8i to bit 56 + i; no other product gets there, or carries.
         *byte = ones.wrapping_mul(0x0102_0408_1020_4080).to_be_bytes()[0];
     }
@@ -112,6 +141,42 @@ pub(crate) fn unpack_five(bits: [u8; 4], packed: &[u8; LEN / 2]) -> [u8; LEN] {
         *code |= if high & (1 << j) == 0 { 0 } else { 16 };
     }
     codes
+}
+
+/// What a block holds: `scale * (code - offset) + min`, the offset being that of the type.
+pub(crate) struct Parts {
+    pub(crate) codes: [u8; LEN],
+    pub(crate) scale: f32,
+    pub(crate) min: f32,
+}
+
+/// Dequantizes blocks, taken apart by `parts`.
+#[inline(always)]
+pub(crate) fn dequantize<const BYTES: usize>(
+    bytes: &[u8],
+    out: &mut [f32],
+    offset: f32,
+    parts: impl Fn(&[u8; BYTES]) -> Parts,
+) {
+    let blocks = bytes.as_chunks::<BYTES>().0;
+    let (fours, rest) = blocks.as_chunks::<4>();
+    let (fours_out, rest_out) = out.as_chunks_mut::<LEN>().0.as_chunks_mut::<4>();
+    for ([a, b, c, d], out) in fours.iter().zip(fours_out) {
+        let parts = [parts(a), parts(b), parts(c), parts(d)];
+        // Four blocks in one loop body: one alone is so short that the compiler unrolls it and then
+        // makes worse vectors of the pieces.
+        for i in 0..LEN {
+            for (out, parts) in out.iter_mut().zip(&parts) {
+                out[i] = parts.scale * (f32::from(parts.codes[i]) - offset) + parts.min;
+            }
+        }
+    }
+    for (block, out) in rest.iter().zip(rest_out) {
+        let parts = parts(block);
+        for (value, code) in out.iter_mut().zip(parts.codes) {
+            *value = parts.scale * (f32::from(code) - offset) + parts.min;
+        }
+    }
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod row32;
 mod search;
 mod simd;
 mod superblock;
+mod words;
 
 include!(concat!(env!("OUT_DIR"), "/codecs.rs"));
 

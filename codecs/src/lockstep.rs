@@ -114,3 +114,11 @@ pub(crate) fn sum<const N: usize, const K: usize>(x: &Steps<N, K>) -> [f32; N] {
     }
     sums
 }
+
+/// `yes` or `no`, in arithmetic: for a choice between values in memory the compiler likes to branch,
+/// or to choose the address, and either ends vector code.
+#[inline(always)]
+pub(crate) fn choose(condition: bool, yes: f32, no: f32) -> f32 {
+    let mask = u32::from(condition).wrapping_neg();
+    f32::from_bits((yes.to_bits() & mask) | (no.to_bits() & !mask))
+}

@@ -1,5 +1,7 @@
 //! What the types with super-blocks of 256 weights share: packing of codes and scales, mean squares.
 
+use crate::words::{each, put, words};
+
 /// Weights in a super-block.
 pub(crate) const LEN: usize = 256;
 
@@ -47,17 +49,44 @@ pub(crate) fn bytes_at<const N: usize>(block: &[u8], at: usize) -> [u8; N] {
     std::array::from_fn(|i| block[at + i])
 }
 
+/// `scale * (code - offset) - min` for each group of `K` weights.
+#[inline(always)]
+pub(crate) fn values<const K: usize, const S: usize>(
+    codes: &[u8; LEN],
+    offset: f32,
+    scale: &[f32; S],
+    min: &[f32; S],
+    out: &mut [f32; LEN],
+) {
+    // Four groups in one loop body: one alone is so short that the compiler unrolls it and then
+    // makes vectors across groups, with scattered stores.
+    let codes = codes.as_chunks::<K>().0.as_chunks::<4>().0;
+    let out = out.as_chunks_mut::<K>().0.as_chunks_mut::<4>().0;
+    let factors = scale.as_chunks::<4>().0.iter().zip(min.as_chunks::<4>().0);
+    for ((codes, out), (scale, min)) in codes.iter().zip(out).zip(factors) {
+        for i in 0..K {
+            for j in 0..4 {
+                out[j][i] = scale[j] * (f32::from(codes[j][i]) - offset) - min[j];
+            }
+        }
+    }
+}
+
 /// Two-bit codes, four in a byte. Of each half of the super-block, byte `l` holds the codes of
 /// weights `l`, `l + 32`, `l + 64`, `l + 96`, lowest bits first. Higher bits of codes are cut.
 #[inline(always)]
 pub(crate) fn pack_twos(codes: &[u8; LEN], out: &mut [u8]) {
-    for (codes, out) in codes.as_chunks::<128>().0.iter().zip(out.as_chunks_mut::<32>().0) {
-        for l in 0..32 {
-            out[l] = (codes[l] & 3)
-                | (codes[l + 32] & 3) << 2
-                | (codes[l + 64] & 3) << 4
-                | (codes[l + 96] & 3) << 6;
+    let halves = codes.as_chunks::<32>().0.as_chunks::<4>().0;
+    for ([a, b, c, d], out) in halves.iter().zip(out.as_chunks_mut::<32>().0) {
+        let (a, b, c, d) = (words::<4>(a), words::<4>(b), words::<4>(c), words::<4>(d));
+        let mut packed = [0; 4];
+        for l in 0..4 {
+            packed[l] = (a[l] & each(3))
+                | (b[l] & each(3)) << 2
+                | (c[l] & each(3)) << 4
+                | (d[l] & each(3)) << 6;
         }
+        put(&packed, out);
     }
 }
 
@@ -65,12 +94,14 @@ pub(crate) fn pack_twos(codes: &[u8; LEN], out: &mut [u8]) {
 #[inline(always)]
 pub(crate) fn unpack_twos(packed: &[u8]) -> [u8; LEN] {
     let mut codes = [0; LEN];
-    for (packed, codes) in packed.as_chunks::<32>().0.iter().zip(codes.as_chunks_mut::<128>().0) {
-        for l in 0..32 {
-            codes[l] = packed[l] & 3;
-            codes[l + 32] = (packed[l] >> 2) & 3;
-            codes[l + 64] = (packed[l] >> 4) & 3;
-            codes[l + 96] = packed[l] >> 6;
+    let halves = codes.as_chunks_mut::<32>().0.as_chunks_mut::<4>().0;
+    for (packed, codes) in packed.as_chunks::<32>().0.iter().zip(halves) {
+        for (k, codes) in codes.iter_mut().enumerate() {
+            let mut codes_of = words::<4>(packed);
+            for word in &mut codes_of {
+                *word = (*word >> (2 * k)) & each(3);
+            }
+            put(&codes_of, codes);
         }
     }
     codes
@@ -80,10 +111,13 @@ pub(crate) fn unpack_twos(packed: &[u8]) -> [u8; LEN] {
 /// and `l + 32` (high). Higher bits of codes are cut.
 #[inline(always)]
 pub(crate) fn pack_nibbles(codes: &[u8; LEN], out: &mut [u8]) {
-    for (codes, out) in codes.as_chunks::<64>().0.iter().zip(out.as_chunks_mut::<32>().0) {
-        for l in 0..32 {
-            out[l] = (codes[l] & 15) | codes[l + 32] << 4;
+    let quarters = codes.as_chunks::<32>().0.as_chunks::<2>().0;
+    for ([a, b], out) in quarters.iter().zip(out.as_chunks_mut::<32>().0) {
+        let (mut packed, b) = (words::<4>(a), words::<4>(b));
+        for l in 0..4 {
+            packed[l] = (packed[l] & each(15)) | (b[l] & each(15)) << 4;
         }
+        put(&packed, out);
     }
 }
 
@@ -91,11 +125,15 @@ pub(crate) fn pack_nibbles(codes: &[u8; LEN], out: &mut [u8]) {
 #[inline(always)]
 pub(crate) fn unpack_nibbles(packed: &[u8]) -> [u8; LEN] {
     let mut codes = [0; LEN];
-    for (packed, codes) in packed.as_chunks::<32>().0.iter().zip(codes.as_chunks_mut::<64>().0) {
-        for l in 0..32 {
-            codes[l] = packed[l] & 15;
-            codes[l + 32] = packed[l] >> 4;
+    let quarters = codes.as_chunks_mut::<32>().0.as_chunks_mut::<2>().0;
+    for (packed, [a, b]) in packed.as_chunks::<32>().0.iter().zip(quarters) {
+        let (mut low, mut high) = (words::<4>(packed), words::<4>(packed));
+        for l in 0..4 {
+            low[l] &= each(15);
+            high[l] = (high[l] >> 4) & each(15);
         }
+        put(&low, a);
+        put(&high, b);
     }
     codes
 }
@@ -103,22 +141,27 @@ pub(crate) fn unpack_nibbles(packed: &[u8]) -> [u8; LEN] {
 /// One bit of each code: bit `k` of byte `l` is bit `BIT` of the code of weight `32 k + l`.
 #[inline(always)]
 pub(crate) fn pack_bits<const BIT: u8>(codes: &[u8; LEN]) -> [u8; LEN / 8] {
-    let mut packed = [0; LEN / 8];
+    let mut packed = [0; 4];
     for (k, codes) in codes.as_chunks::<32>().0.iter().enumerate() {
-        for l in 0..32 {
-            packed[l] |= ((codes[l] >> BIT) & 1) << k;
+        for (packed, word) in packed.iter_mut().zip(words::<4>(codes)) {
+            *packed |= ((word >> BIT) & each(1)) << k;
         }
     }
-    packed
+    let mut out = [0; LEN / 8];
+    put(&packed, &mut out);
+    out
 }
 
 /// The inverse of [`pack_bits`]: sets these bits.
 #[inline(always)]
 pub(crate) fn unpack_bits<const BIT: u8>(packed: &[u8; LEN / 8], codes: &mut [u8; LEN]) {
+    let packed = words::<4>(packed);
     for (k, codes) in codes.as_chunks_mut::<32>().0.iter_mut().enumerate() {
-        for l in 0..32 {
-            codes[l] |= ((packed[l] >> k) & 1) << BIT;
+        let mut all = words::<4>(codes);
+        for (word, packed) in all.iter_mut().zip(packed) {
+            *word |= ((packed >> k) & each(1)) << BIT;
         }
+        put(&all, codes);
     }
 }
 

@@ -27,7 +27,7 @@ use crate::search::{refine, signed};
 use crate::simd::dispatch::{self, RowCode};
 use crate::superblock::{
     LEN, TILE, bytes_at, pack_bits, pack_sixteen_sixes, pack_twos, refuse_large, sums_of_squares,
-    unpack_bits, unpack_sixteen_sixes, unpack_twos,
+    unpack_bits, unpack_sixteen_sixes, unpack_twos, values,
 };
 
 const BYTES: usize = 110;
@@ -87,13 +87,11 @@ impl RowCode for Q3K {
             let scales = unpack_sixteen_sixes(&bytes_at(block, 96));
             let mut codes = unpack_twos(&block[32..96]);
             unpack_bits::<2>(&bytes_at(block, 0), &mut codes);
-            let groups = codes.as_chunks::<GROUP>().0.iter().zip(out.as_chunks_mut::<GROUP>().0);
-            for ((codes, out), scale) in groups.zip(scales) {
-                let scale = d * (f32::from(scale) - f32::from(SCALES));
-                for (value, code) in out.iter_mut().zip(codes) {
-                    *value = scale * (f32::from(*code) - f32::from(LIMIT));
-                }
+            let mut scale = [0.0; GROUP];
+            for (scale, level) in scale.iter_mut().zip(scales) {
+                *scale = d * (f32::from(level) - f32::from(SCALES));
             }
+            values::<GROUP, GROUP>(&codes, LIMIT.into(), &scale, &[0.0; GROUP], out);
         }
     }
 }

@@ -14,8 +14,8 @@
 use gmat_core::quant::{Need, RowKernel, RowWise};
 use gmat_core::register_quant;
 
-use crate::block32::{self, LEN};
-use crate::narrow::{f16_is_finite, read_f16, store_f16};
+use crate::block32::{self, BATCH, LEN, Parts, apart};
+use crate::narrow::{f16_bits, f16_is_finite, read_f16};
 use crate::row32;
 use crate::search::signed;
 use crate::simd::dispatch::{self, RowCode};
@@ -60,7 +60,7 @@ impl RowCode for Q4_0 {
         let (blocks, out) = (x.as_chunks::<LEN>().0, out.as_chunks_mut::<BYTES>().0);
         match importance {
             None => {
-                for (x, out) in blocks.iter().zip(out) {
+                for (x, out) in blocks.chunks(BATCH).zip(out.chunks_mut(BATCH)) {
                     plain(x, out);
                 }
             }
@@ -77,29 +77,38 @@ impl RowCode for Q4_0 {
 
     #[inline(always)]
     fn dequantize(bytes: &[u8], out: &mut [f32]) {
-        let blocks = bytes.as_chunks::<BYTES>().0;
-        for (block, out) in blocks.iter().zip(out.as_chunks_mut::<LEN>().0) {
-            let [d0, d1, packed @ ..] = block;
-            let d = read_f16([*d0, *d1]);
-            let codes = block32::unpack_nibbles(packed);
-            for (value, code) in out.iter_mut().zip(codes) {
-                *value = (f32::from(code) - f32::from(LIMIT)) * d;
+        block32::dequantize(bytes, out, LIMIT.into(), |[d0, d1, packed @ ..]: &[u8; BYTES]| {
+            Parts {
+                codes: block32::unpack_nibbles(packed),
+                scale: read_f16([*d0, *d1]),
+                // Adding it changes nothing, not even the sign of zero.
+                min: -0.0,
             }
-        }
+        });
     }
 }
 
-/// One block without importance.
+/// A batch of blocks without importance.
 #[inline(always)]
-fn plain(x: &[f32; LEN], out: &mut [u8; BYTES]) {
-    let d = block32::extreme(x) / -f32::from(LIMIT);
-    let mut codes = [0; LEN];
-    if let Some(inverse) = block32::inverse(d) {
-        for (code, value) in codes.iter_mut().zip(x) {
-            *code = block32::truncated(value * inverse + (f32::from(LIMIT) + 0.5), TOP);
-        }
+fn plain(x: &[[f32; LEN]], out: &mut [[u8; BYTES]]) {
+    let mut steps = [0.0; BATCH];
+    for (x, step) in x.iter().zip(&mut steps) {
+        *step = block32::extreme(apart(x));
     }
-    write(d, &codes, out);
+    for step in &mut steps {
+        *step /= -f32::from(LIMIT);
+    }
+    let (d, inverses) = block32::scales(&steps);
+    for (index, (x, out)) in x.iter().zip(out).enumerate() {
+        let inverse = inverses[index];
+        let mut codes = [0; LEN];
+        if inverse.is_finite() {
+            for (code, value) in codes.iter_mut().zip(x) {
+                *code = block32::truncated(value * inverse + (f32::from(LIMIT) + 0.5), TOP);
+            }
+        }
+        write(d[index], &codes, out);
+    }
 }
 
 /// Up to `N` blocks with importance.
@@ -118,15 +127,15 @@ fn weighted<const N: usize>(
         for (code, v) in codes.iter_mut().zip(x) {
             *code = signed::code(*v, factor, LIMIT);
         }
-        write(fit.scale[lane], &codes, out);
+        write(f16_bits(fit.scale[lane]), &codes, out);
     }
 }
 
 /// Puts a block together.
 #[inline(always)]
-fn write(d: f32, codes: &[u8; LEN], out: &mut [u8; BYTES]) {
+fn write(d: u16, codes: &[u8; LEN], out: &mut [u8; BYTES]) {
     let [d0, d1, packed @ ..] = out;
-    ([*d0, *d1], _) = store_f16(d);
+    [*d0, *d1] = d.to_le_bytes();
     block32::pack_nibbles(codes, packed);
 }
 

@@ -14,8 +14,8 @@
 use gmat_core::quant::{Need, RowKernel, RowWise};
 use gmat_core::register_quant;
 
-use crate::block32::{self, LEN};
-use crate::narrow::{f16_is_finite, read_f16, store_f16};
+use crate::block32::{self, BATCH, LEN, Parts, apart};
+use crate::narrow::{f16_bits, f16_is_finite, read_f16};
 use crate::row32;
 use crate::search::affine;
 use crate::simd::dispatch::{self, RowCode};
@@ -61,7 +61,7 @@ impl RowCode for Q4_1 {
         let (blocks, out) = (x.as_chunks::<LEN>().0, out.as_chunks_mut::<BYTES>().0);
         match importance {
             None => {
-                for (x, out) in blocks.iter().zip(out) {
+                for (x, out) in blocks.chunks(BATCH).zip(out.chunks_mut(BATCH)) {
                     plain(x, out);
                 }
             }
@@ -78,31 +78,36 @@ impl RowCode for Q4_1 {
 
     #[inline(always)]
     fn dequantize(bytes: &[u8], out: &mut [f32]) {
-        let blocks = bytes.as_chunks::<BYTES>().0;
-        for (block, out) in blocks.iter().zip(out.as_chunks_mut::<LEN>().0) {
-            let [d0, d1, m0, m1, packed @ ..] = block;
-            let d = read_f16([*d0, *d1]);
-            let m = read_f16([*m0, *m1]);
-            let codes = block32::unpack_nibbles(packed);
-            for (value, code) in out.iter_mut().zip(codes) {
-                *value = f32::from(code) * d + m;
-            }
-        }
+        block32::dequantize(bytes, out, 0.0, |[d0, d1, m0, m1, packed @ ..]: &[u8; BYTES]| Parts {
+            codes: block32::unpack_nibbles(packed),
+            scale: read_f16([*d0, *d1]),
+            min: read_f16([*m0, *m1]),
+        });
     }
 }
 
-/// One block without importance.
+/// A batch of blocks without importance.
 #[inline(always)]
-fn plain(x: &[f32; LEN], out: &mut [u8; BYTES]) {
-    let (min, range) = block32::range(x);
-    let d = range / f32::from(TOP);
-    let mut codes = [0; LEN];
-    if let Some(inverse) = block32::inverse(d) {
-        for (code, value) in codes.iter_mut().zip(x) {
-            *code = block32::truncated((value - min) * inverse + 0.5, TOP);
-        }
+fn plain(x: &[[f32; LEN]], out: &mut [[u8; BYTES]]) {
+    let (mut mins, mut steps) = ([0.0; BATCH], [0.0; BATCH]);
+    for ((x, min), step) in x.iter().zip(&mut mins).zip(&mut steps) {
+        let (low, range) = block32::range(apart(x));
+        (*min, *step) = (low, range);
     }
-    write(d, min, &codes, out);
+    for step in &mut steps {
+        *step /= f32::from(TOP);
+    }
+    let ((d, inverses), m) = (block32::scales(&steps), block32::halves(&mins));
+    for (index, (x, out)) in x.iter().zip(out).enumerate() {
+        let (min, inverse) = (mins[index], inverses[index]);
+        let mut codes = [0; LEN];
+        if inverse.is_finite() {
+            for (code, value) in codes.iter_mut().zip(x) {
+                *code = block32::truncated((value - min) * inverse + 0.5, TOP);
+            }
+        }
+        write(d[index], m[index], &codes, out);
+    }
 }
 
 /// Up to `N` blocks with importance.
@@ -121,16 +126,15 @@ fn weighted<const N: usize>(
         for (code, v) in codes.iter_mut().zip(x) {
             *code = affine::code(*v, factor, base, TOP);
         }
-        write(fit.scale[lane], fit.min[lane], &codes, out);
+        write(f16_bits(fit.scale[lane]), f16_bits(fit.min[lane]), &codes, out);
     }
 }
 
 /// Puts a block together.
 #[inline(always)]
-fn write(d: f32, m: f32, codes: &[u8; LEN], out: &mut [u8; BYTES]) {
+fn write(d: u16, m: u16, codes: &[u8; LEN], out: &mut [u8; BYTES]) {
     let [d0, d1, m0, m1, packed @ ..] = out;
-    ([*d0, *d1], _) = store_f16(d);
-    ([*m0, *m1], _) = store_f16(m);
+    ([*d0, *d1], [*m0, *m1]) = (d.to_le_bytes(), m.to_le_bytes());
     block32::pack_nibbles(codes, packed);
 }
 

@@ -23,7 +23,7 @@ use crate::narrow::{f16_is_finite, read_f16, store_f16};
 use crate::round::{nearest, nearest_byte};
 use crate::search::signed::{self, NEGLIGIBLE};
 use crate::simd::dispatch::{self, RowCode};
-use crate::superblock::{LEN, TILE, bytes_at, pack_twos, refuse_large, unpack_twos};
+use crate::superblock::{LEN, TILE, bytes_at, pack_twos, refuse_large, unpack_twos, values};
 
 const BYTES: usize = 210;
 /// Weights in a group, and groups in a super-block.
@@ -78,15 +78,12 @@ impl RowCode for Q6K {
         let blocks = bytes.as_chunks::<BYTES>().0;
         for (block, out) in blocks.iter().zip(out.as_chunks_mut::<LEN>().0) {
             let d = read_f16(bytes_at(block, 208));
-            let scales = bytes_at::<GROUP>(block, 192).map(u8::cast_signed);
-            let codes = unpack(block);
-            let groups = codes.as_chunks::<GROUP>().0.iter().zip(out.as_chunks_mut::<GROUP>().0);
-            for ((codes, out), scale) in groups.zip(scales) {
-                let scale = d * f32::from(scale);
-                for (value, code) in out.iter_mut().zip(codes) {
-                    *value = scale * (f32::from(*code) - f32::from(LIMIT));
-                }
+            let mut scale = [0.0; GROUP];
+            for (scale, level) in scale.iter_mut().zip(bytes_at::<GROUP>(block, 192)) {
+                *scale = d * f32::from(level.cast_signed());
             }
+            let codes = unpack(block);
+            values::<GROUP, GROUP>(&codes, LIMIT.into(), &scale, &[0.0; GROUP], out);
         }
     }
 }

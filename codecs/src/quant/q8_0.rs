@@ -13,8 +13,8 @@
 use gmat_core::quant::{Need, RowKernel, RowWise};
 use gmat_core::register_quant;
 
-use crate::block32::{self, LEN};
-use crate::narrow::{f16_is_finite, read_f16, store_f16};
+use crate::block32::{self, BATCH, LEN, apart};
+use crate::narrow::{f16_is_finite, read_f16};
 use crate::round::half_away;
 use crate::simd::dispatch::{self, RowCode};
 
@@ -51,14 +51,24 @@ impl RowCode for Q8_0 {
         _importance: Option<&[f32]>,
         out: &mut [u8],
     ) {
-        for (x, out) in x.as_chunks::<LEN>().0.iter().zip(out.as_chunks_mut::<BYTES>().0) {
-            let d = block32::max_magnitude(x) / 127.0;
-            let [d0, d1, codes @ ..] = out;
-            ([*d0, *d1], _) = store_f16(d);
-            // `None` (a scale so small that 1/d overflows) gives zeros, as does a zero block.
-            let inverse = block32::inverse(d).unwrap_or(0.0);
-            for (code, value) in codes.iter_mut().zip(x) {
-                [*code] = half_away(value * inverse).to_le_bytes();
+        let (blocks, out) = (x.as_chunks::<LEN>().0, out.as_chunks_mut::<BYTES>().0);
+        for (x, out) in blocks.chunks(BATCH).zip(out.chunks_mut(BATCH)) {
+            let mut steps = [0.0; BATCH];
+            for (x, step) in x.iter().zip(&mut steps) {
+                *step = block32::max_magnitude(apart(x));
+            }
+            for step in &mut steps {
+                *step /= 127.0;
+            }
+            let (d, inverses) = block32::scales(&steps);
+            for (index, (x, out)) in x.iter().zip(out).enumerate() {
+                // An overflow has to give zeros, as a zero block does.
+                let inverse = if inverses[index].is_finite() { inverses[index] } else { 0.0 };
+                let [d0, d1, codes @ ..] = out;
+                [*d0, *d1] = d[index].to_le_bytes();
+                for (code, value) in codes.iter_mut().zip(x) {
+                    [*code] = half_away(value * inverse).to_le_bytes();
+                }
             }
         }
     }

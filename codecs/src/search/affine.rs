@@ -6,7 +6,7 @@
 //! through zero. The line with the smallest error wins, the first one on ties. Each time a line
 //! wins, the steps that follow start from its `min`.
 
-use crate::lockstep::Steps;
+use crate::lockstep::{Steps, choose};
 use crate::round::{Exact, Quick, Rounding, is_sound, nearest_byte};
 
 /// One variety of the search.
@@ -136,18 +136,18 @@ fn fit_with<R: Rounding, const N: usize, const K: usize>(
             let line = (sum_w[lane] * xq - sum_x[lane] * q) / determinant;
             let offset = (qq * sum_x[lane] - q * xq) / determinant;
             let above = offset > 0.0;
-            slope[lane] = if above { xq / qq } else { line };
-            start[lane] = if above { 0.0 } else { offset };
+            slope[lane] = choose(above, xq / qq, line);
+            start[lane] = choose(above, 0.0, offset);
             solvable[lane] = determinant > 0.0;
         }
         let found = error(x, w, &codes, &slope, &start, spec.absolute);
         for lane in 0..N {
             let better = solvable[lane] & (found[lane] < least[lane]);
-            least[lane] = if better { found[lane] } else { least[lane] };
-            scale[lane] = if better { slope[lane] } else { scale[lane] };
-            factor[lane] = if better { tried[lane] } else { factor[lane] };
-            base[lane] = if better { min[lane] } else { base[lane] };
-            min[lane] = if better { start[lane] } else { min[lane] };
+            least[lane] = choose(better, found[lane], least[lane]);
+            scale[lane] = choose(better, slope[lane], scale[lane]);
+            factor[lane] = choose(better, tried[lane], factor[lane]);
+            base[lane] = choose(better, min[lane], base[lane]);
+            min[lane] = choose(better, start[lane], min[lane]);
         }
     }
     let mut sound = true;

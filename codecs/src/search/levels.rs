@@ -5,7 +5,7 @@
 //! single levels to where the least-squares scale of all the others wants them, as long as that
 //! lowers the error.
 
-use crate::lockstep::Steps;
+use crate::lockstep::{Steps, choose};
 use crate::round::nearest;
 use crate::search::signed::NEGLIGIBLE;
 
@@ -72,8 +72,8 @@ pub(crate) fn fit<const N: usize, const K: usize>(
         }
         for lane in 0..N {
             let better = error[lane] < best[lane];
-            best[lane] = if better { error[lane] } else { best[lane] };
-            factor[lane] = if better { tried[lane] } else { factor[lane] };
+            best[lane] = choose(better, error[lane], best[lane]);
+            factor[lane] = choose(better, tried[lane], factor[lane]);
         }
     }
     let mut levels = [[0; N]; K];
@@ -132,8 +132,8 @@ fn improve<const N: usize, const K: usize>(
                 & (new != old)
                 & (a_new * a_new * s > a * a * s_new);
             levels[i][lane] = if better { new & 255 } else { old };
-            along[lane] = if better { a_new } else { a };
-            square[lane] = if better { s_new } else { s };
+            along[lane] = choose(better, a_new, a);
+            square[lane] = choose(better, s_new, s);
             changed |= better;
         }
     }

@@ -4,7 +4,7 @@
 //! move single codes to where the least-squares scale of all the others wants them, as long as that
 //! lowers the error weighted with `x^2`.
 
-use crate::lockstep::Steps;
+use crate::lockstep::{Steps, choose};
 use crate::round::{Exact, Rounding};
 use crate::search::signed::NEGLIGIBLE;
 
@@ -88,9 +88,9 @@ fn improve<const N: usize, const K: usize>(
             let s_new = s_rest + w * new * new;
             let better =
                 (a_rest > 0.0) & (new != old) & (s_new > 0.0) & (a_new * a_new * s > a * a * s_new);
-            codes[i][lane] = if better { new } else { old };
-            along[lane] = if better { a_new } else { a };
-            square[lane] = if better { s_new } else { s };
+            codes[i][lane] = choose(better, new, old);
+            along[lane] = choose(better, a_new, a);
+            square[lane] = choose(better, s_new, s);
             changes[lane] |= better;
         }
     }

@@ -5,7 +5,7 @@
 //! wins, the first one on ties. Minimising `Σ w (x - s q)^2` over `s` leaves
 //! `Σ w x^2 - (Σ w x q)^2 / Σ w q^2`, so the largest last term is looked for, without dividing.
 
-use crate::lockstep::Steps;
+use crate::lockstep::{Steps, choose};
 use crate::round::{Quick, Rounding, nearest_byte};
 
 /// Groups whose largest magnitude is below this are taken for zeros.
@@ -89,9 +89,9 @@ pub(crate) fn fit<const N: usize, const K: usize>(
             let (a, s) = (along[lane], square[lane]);
             let better = (s > 0.0) & (a * a > best[lane] * s);
             let least = a / s;
-            scale[lane] = if better { least } else { scale[lane] };
-            best[lane] = if better { least * a } else { best[lane] };
-            factor[lane] = if better { tried[lane] } else { factor[lane] };
+            scale[lane] = choose(better, least, scale[lane]);
+            best[lane] = choose(better, least * a, best[lane]);
+            factor[lane] = choose(better, tried[lane], factor[lane]);
         }
     }
     for lane in 0..N {

@@ -5,7 +5,7 @@
 //! one to +127); for the nearest table values the least-squares scale is computed, and the smallest
 //! weighted error wins as in [`crate::search::signed`].
 
-use crate::lockstep::Steps;
+use crate::lockstep::{Steps, choose};
 use crate::search::signed::NEGLIGIBLE;
 
 /// What the codes stand for.
@@ -96,8 +96,7 @@ pub(crate) fn fit<const N: usize, const K: usize>(x: &Steps<N, K>, w: &Steps<N, 
         }
     }
     for lane in 0..N {
-        let least = along[lane] / square[lane];
-        scale[lane] = if square[lane] > 0.0 { least } else { 0.0 };
+        scale[lane] = choose(square[lane] > 0.0, along[lane] / square[lane], 0.0);
         best[lane] = scale[lane] * along[lane];
     }
     let near = neighbours(x, &extreme);
@@ -121,8 +120,8 @@ pub(crate) fn fit<const N: usize, const K: usize>(x: &Steps<N, K>, w: &Steps<N, 
             let (a, s) = (along[lane], square[lane]);
             let better = (s > 0.0) & (a * a > best[lane] * s);
             let least = a / s;
-            scale[lane] = if better { least } else { scale[lane] };
-            best[lane] = if better { least * a } else { best[lane] };
+            scale[lane] = choose(better, least, scale[lane]);
+            best[lane] = choose(better, least * a, best[lane]);
         }
     }
     for lane in 0..N {
