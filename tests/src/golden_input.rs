@@ -47,6 +47,40 @@ impl Big {
     }
 }
 
+/// Rows of many kinds: of one sign, of mixed sizes, sparse, with outliers. Together with
+/// [`wild_importance`] they drive the searches into corners that usual rows never reach, such as
+/// scales below zero.
+#[must_use]
+pub fn wild(rows: u64, cols: u64) -> Vec<f32> {
+    let sample = |row, j| {
+        let sample = Sample::new(5, row, j);
+        let g = sample.normal;
+        to_f32(match row % 6 {
+            0 => -(g.abs() * 0.0005 + 0.0015),
+            1 => g * 0.02 / to_f64(1 << (j / 32 % 13)),
+            2 if sample.others[0].abs() < 1.5 => 0.0,
+            2 => g * 0.1,
+            3 => g.abs() * 0.01 + 0.05,
+            4 if sample.others[1].abs() > 2.3 => g * 0.03,
+            4 => g * 0.0003,
+            _ => -0.01 * to_f64(1 + i64::from(j / 16 % 7 > 2)) - g.abs() * 0.0033,
+        })
+    };
+    (0..rows).flat_map(|row| (0..cols).map(move |j| sample(row, j))).collect()
+}
+
+/// Importance with many zeros, over many powers of ten in every other super-block.
+#[must_use]
+pub fn wild_importance(cols: u64) -> Vec<f32> {
+    let sample = |j| {
+        let sample = Sample::new(6, 0, j);
+        let (zeros, width) = if j / 256 % 2 == 0 { (1.8, 16.0) } else { (0.7, 2.0) };
+        let zero = sample.others[0] > zeros;
+        if zero { 0.0 } else { to_f32(log_normal(sample.normal * width)) }
+    };
+    (0..cols).map(sample).collect()
+}
+
 /// Log-normal importance for the larger inputs.
 #[must_use]
 pub fn big_importance(cols: u64) -> Vec<f32> {

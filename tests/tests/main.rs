@@ -15,6 +15,7 @@ mod flow;
 mod hostile;
 mod oracle;
 mod quant_golden;
+mod quant_laws;
 mod recipes;
 mod safetensors_law;
 mod support;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use gmat_codecs::narrow::{bf16_bits, f16_bits};
 use gmat_core::Registry;
 use gmat_core::quant::{Need, QuantCx, QuantType};
-use gmat_tests::golden_input::{Big, big_importance, importance_a};
+use gmat_tests::golden_input::{Big, big_importance, importance_a, wild, wild_importance};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -160,6 +160,28 @@ fn dequantized_bits_are_those_of_ggml() {
     }
 }
 
+/// Quantizes one input with all types, and compares hashes.
+fn check_hashes(
+    types: &[(&'static dyn QuantType, &Value)],
+    set: &Value,
+    input: &[f32],
+    importance: &[f32],
+) {
+    assert_eq!(sha256(&le_bytes(input)), set["input_sha256"], "the generator of the input");
+    for &(q, entry) in types {
+        let ggml_name = entry["ggml_name"].as_str().expect("types have names");
+        let mut compared = 0;
+        for (key, with) in [("none", None), ("importance", Some(importance))] {
+            if let Some(hash) = set[key][ggml_name].as_str() {
+                let found = sha256(&quantize(q, input, importance.len(), with));
+                assert_eq!(found, hash, "{} {} {key}", q.name(), set["input"]);
+                compared += 1;
+            }
+        }
+        assert!(compared > 0, "nothing to compare for `{}` in {}", q.name(), set["input"]);
+    }
+}
+
 #[test]
 fn big_inputs_give_the_same_hashes() {
     let manifest = manifest();
@@ -170,22 +192,35 @@ fn big_inputs_give_the_same_hashes() {
         let (rows, cols) =
             (set["rows"].as_u64().expect("rows"), set["cols"].as_u64().expect("cols"));
         let input = Big::from_name(name).expect("the set is known").rows(rows, cols);
-        assert_eq!(sha256(&le_bytes(&input)), set["input_sha256"], "the generator, {name}");
         let importance = big_importance(cols);
         assert_eq!(sha256(&le_bytes(&importance)), big["importance_sha256"], "the generator");
-        let cols = importance.len();
-        for &(q, entry) in &types {
-            let ggml_name = entry["ggml_name"].as_str().expect("types have names");
-            let mut compared = 0;
-            for (key, importance) in [("none", None), ("importance", Some(&importance[..]))] {
-                if let Some(hash) = set[key][ggml_name].as_str() {
-                    let found = sha256(&quantize(q, &input, cols, importance));
-                    assert_eq!(found, hash, "{} {name} {key}", q.name());
-                    compared += 1;
-                }
-            }
-            assert!(compared > 0, "nothing to compare for `{}` in {name}", q.name());
-        }
+        check_hashes(&types, set, &input, &importance);
+    }
+}
+
+#[test]
+fn wild_input_gives_the_same_hashes() {
+    let manifest = manifest();
+    let types = golden_types(&manifest, &registry());
+    let text = fs::read(folder().join("wild.json")).expect("wild.json is there");
+    let set: Value = serde_json::from_slice(&text).expect("wild.json is JSON");
+    let (rows, cols) = (set["rows"].as_u64().expect("rows"), set["cols"].as_u64().expect("cols"));
+    let importance = wild_importance(cols);
+    assert_eq!(sha256(&le_bytes(&importance)), set["importance_sha256"], "the generator");
+    check_hashes(&types, &set, &wild(rows, cols), &importance);
+}
+
+#[test]
+fn negative_scales_of_q4_k_spill_as_in_ggml() {
+    let q4_k = registry().quant("q4_k").expect("q4_k is registered");
+    let cases = fs::read(folder().join("negative_scale.q4_k.bin")).expect("the file is there");
+    assert_eq!(cases.len() % (8 * 256 + 144), 0);
+    for case in cases.chunks(8 * 256 + 144) {
+        let (floats, expected) = case.split_at(8 * 256);
+        let floats: Vec<f32> =
+            floats.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+        let (x, importance) = floats.split_at(256);
+        assert_eq!(quantize(q4_k, x, 256, Some(importance)), expected);
     }
 }
 

@@ -179,3 +179,47 @@ fn neighbours<const N: usize, const K: usize>(
     }
     near
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The nearest table value by comparing distances, as the format's reference does.
+    fn by_distance(x: f32) -> usize {
+        let upper = LEVELS.iter().position(|level| x < *level).unwrap_or(15);
+        match upper {
+            0 => 0,
+            _ if x >= LEVELS[15] => 15,
+            _ if x - LEVELS[upper - 1] < LEVELS[upper] - x => upper - 1,
+            _ => upper,
+        }
+    }
+
+    #[test]
+    fn midpoints_decide_like_distances() {
+        for step in -1300i16..1300 {
+            let x = f32::from(step) / 10.0;
+            assert_eq!(usize::from(code(x)), by_distance(x), "{x}");
+        }
+        for midpoint in MIDPOINTS {
+            let mut x = midpoint;
+            for _ in 0..100 {
+                assert_eq!(usize::from(code(x)), by_distance(x), "{x}");
+                assert_eq!(usize::from(code(2.0 * midpoint - x)), by_distance(2.0 * midpoint - x));
+                assert_eq!(value(x), LEVELS[by_distance(x)]);
+                x = x.next_down();
+            }
+        }
+        assert_eq!((code(f32::NEG_INFINITY), code(f32::INFINITY), code(f32::NAN)), (0, 15, 15));
+    }
+
+    #[test]
+    fn trials_pass_at_most_one_midpoint() {
+        let reach = TRIALS[0] / TRIALS[14];
+        for pair in MIDPOINTS.windows(2) {
+            let (inner, outer) =
+                (pair[0].abs().min(pair[1].abs()), pair[0].abs().max(pair[1].abs()));
+            assert!(pair[0].signum() != pair[1].signum() || outer / inner > reach, "{pair:?}");
+        }
+    }
+}
