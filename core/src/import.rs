@@ -89,11 +89,14 @@ impl<'a> ImportPlan<'a> {
             let group_rows = rows_per_group(cols, format.granule_rows());
             items.push(Item { source, id: mapping.target, format, rows, cols, group_rows });
         }
+        if model.tensors.is_empty() {
+            return Err(Error::malformed("the model has no tensors"));
+        }
         if items.is_empty() {
             return Err(Error::config("no tensor is left to import")
                 .with_hint("at least one entry of `tensor_map` needs `\"include\": true`"));
         }
-        let excluded = map.iter().filter(|mapping| !mapping.include).count();
+        let excluded = config.tensor_map.iter().filter(|mapping| !mapping.include).count();
         if excluded > 0 {
             notes.push(format!("{excluded} tensors are left out (`include` is false)"));
         }

@@ -6,6 +6,9 @@ pub const SAFETENSORS_HEADER: u64 = 100_000_000;
 /// Largest JSON file read whole (configs, `metadata.json`, tokenizers).
 pub const JSON_FILE: u64 = 512 << 20;
 
+/// Largest GGUF header read.
+pub const GGUF_HEADER: u64 = 1 << 30;
+
 /// Longest tensor name accepted, in bytes.
 pub const TENSOR_NAME: usize = 4096;
 

@@ -123,12 +123,12 @@ impl Budget {
     /// Units that fit if each costs at most `unit` bytes.
     ///
     /// # Errors
-    /// `Limit` if not even one fits.
+    /// `Config` if not even one fits.
     pub(crate) fn units(&self, unit: u64) -> Result<usize> {
         let fit = self.memory / unit.max(1);
         if fit == 0 {
-            return Err(Error::limit(format!(
-                "the widest row needs {unit} bytes of memory, the budget is {}",
+            return Err(Error::config(format!(
+                "the largest unit of work needs {unit} bytes of memory, `--memory` is {}",
                 self.memory
             ))
             .with_hint("raise --memory"));

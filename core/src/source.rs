@@ -203,7 +203,8 @@ fn indexed_shards(
 
 fn all_shards(files: &dyn Files) -> Result<Vec<String>> {
     let names: Vec<String> =
-        files.names()?.into_iter().filter(|name| name.ends_with(SUFFIX)).collect();
+        // Hidden files are leftovers of systems and downloads (`._model.safetensors`).
+        files.names()?.into_iter().filter(|name| name.ends_with(SUFFIX) && !name.starts_with('.')).collect();
     if names.is_empty() {
         return Err(Error::new(
             crate::ErrorKind::Io,

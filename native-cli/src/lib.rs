@@ -33,7 +33,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let mut console = Console::new(&args.common);
-    match dispatch(args, &mut console) {
+    match dispatch(args, &mut console).and_then(|()| console.close()) {
         Ok(()) => ExitCode::from(exit::DONE),
         Err(error) => {
             console.error(&error);

@@ -3,9 +3,9 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::ops::ControlFlow;
 
-use gmat_core::Error;
 use gmat_core::progress::{Event, Progress};
 use gmat_core::tensor::Shape;
+use gmat_core::{Error, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
@@ -19,6 +19,7 @@ pub(crate) struct Console {
     mode: ProgressMode,
     bar: Option<ProgressBar>,
     tensors: usize,
+    lost: Option<std::io::Error>,
 }
 
 impl Console {
@@ -28,13 +29,34 @@ impl Console {
             ProgressMode::Auto if !std::io::stderr().is_terminal() => ProgressMode::Plain,
             mode => mode,
         };
-        Self { quiet: common.quiet, verbose: common.verbose, mode, bar: None, tensors: 0 }
+        Self {
+            quiet: common.quiet,
+            verbose: common.verbose,
+            mode,
+            bar: None,
+            tensors: 0,
+            lost: None,
+        }
     }
 
     /// A line of the result, on standard output.
     pub(crate) fn line(&mut self, text: impl AsRef<str>) {
         if !self.quiet {
             self.print(text.as_ref());
+        }
+    }
+
+    /// A line that is the purpose of the command, printed even if the user wants quiet.
+    pub(crate) fn result(&mut self, text: impl AsRef<str>) {
+        self.print(text.as_ref());
+    }
+
+    /// Fails if something could not be printed.
+    pub(crate) fn close(&mut self) -> Result<()> {
+        self.end();
+        match self.lost.take() {
+            Some(error) => Err(Error::io("cannot write to standard output", error)),
+            None => Ok(()),
         }
     }
 
@@ -47,14 +69,19 @@ impl Console {
 
     /// Something the user should know, on standard error.
     pub(crate) fn note(&mut self, text: impl AsRef<str>) {
-        if !self.quiet {
-            self.complain(&format!("note: {}", text.as_ref()));
+        match self.mode {
+            _ if self.quiet => {}
+            ProgressMode::Json => self.json(&json!({"event": "note", "text": text.as_ref()})),
+            _ => self.complain(&format!("note: {}", text.as_ref())),
         }
     }
 
     /// Something that is probably wrong, on standard error.
     pub(crate) fn warn(&mut self, text: impl AsRef<str>) {
-        self.complain(&format!("Warning: {}", text.as_ref()));
+        match self.mode {
+            ProgressMode::Json => self.json(&json!({"event": "warning", "text": text.as_ref()})),
+            _ => self.complain(&format!("Warning: {}", text.as_ref())),
+        }
     }
 
     /// The story of an error, on standard error.
@@ -77,17 +104,23 @@ impl Console {
         }
     }
 
-    // A reader that has gone away (`gmat … | head`) is no reason to fail: results of `write` are
-    // not looked at.
-    fn print(&self, text: &str) {
+    fn print(&mut self, text: &str) {
+        let text = printable(text);
         let write = || writeln!(std::io::stdout().lock(), "{text}");
-        let _ = match &self.bar {
+        let result = match &self.bar {
             Some(bar) => bar.suspend(write),
             None => write(),
         };
+        // A reader that has gone away (`gmat … | head`) is no reason to fail.
+        match result {
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => self.lost = Some(error),
+            _ => {}
+        }
     }
 
+    // If even standard error is gone, there is nobody to tell.
     fn complain(&self, text: &str) {
+        let text = printable(text);
         let write = || writeln!(std::io::stderr().lock(), "{text}");
         let _ = match &self.bar {
             Some(bar) => bar.suspend(write),
@@ -135,6 +168,11 @@ impl Progress for Console {
         }
         if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
+}
+
+/// The text without control characters: names come from files, and must not steer the terminal.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
 }
 
 fn bar(bytes: u64) -> ProgressBar {

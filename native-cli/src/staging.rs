@@ -1,6 +1,6 @@
 //! Output that appears under its final name only when it is complete.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -9,6 +9,10 @@ use gmat_core::{Error, ErrorKind, Result};
 
 /// Added to the name of output that is not complete.
 const PARTIAL: &str = ".partial";
+/// Added to the name of a store while it is replaced.
+const OLD: &str = ".old.partial";
+/// Added to the name of the file that says that a store is being written.
+const LOCK: &str = ".lock.partial";
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
@@ -40,6 +44,41 @@ fn create(path: &Path) -> Result<Open> {
     Ok(Open { path: path.to_owned(), file: file.map_err(|e| failed("create", path, e))? })
 }
 
+/// Opens a file that no other run may have: two runs with the same output must not mix.
+fn create_locked(path: &Path) -> Result<File> {
+    let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
+    let file = file.map_err(|e| failed("create", path, e))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::new(
+            ErrorKind::Io,
+            format!("another run of gmat is writing `{}`", path.display()),
+        )
+        .with_hint("wait for it, or choose another --output")),
+        Err(TryLockError::Error(error)) => Err(failed("lock", path, error)),
+    }
+}
+
+/// Makes a folder and those above it; returns the topmost one that did not exist.
+fn create_folder(path: &Path) -> Result<Option<PathBuf>> {
+    let missing =
+        path.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists());
+    let topmost = missing.last().map(Path::to_owned);
+    fs::create_dir_all(path).map_err(|e| failed("create", path, e))?;
+    Ok(topmost)
+}
+
+/// Removes the folders that a failed run made, as long as they are empty.
+fn remove_empty(from: &Path, topmost: Option<&PathBuf>) {
+    let Some(topmost) = topmost else { return };
+    for folder in from.ancestors().take_while(|folder| folder.starts_with(topmost)) {
+        // One that is not empty stays, and so do those above it.
+        if fs::remove_dir(folder).is_err() {
+            break;
+        }
+    }
+}
+
 impl Open {
     fn append(&mut self, bytes: &[u8]) -> Result<()> {
         self.file.write_all(bytes).map_err(|e| failed("write", &self.path, e))
@@ -56,6 +95,10 @@ pub(crate) struct StagedFolder {
     target: PathBuf,
     staging: PathBuf,
     open: Option<Open>,
+    /// Held for the whole run: the lock of this output.
+    lock: (PathBuf, File),
+    /// The topmost folder that was made for this output.
+    made: Option<PathBuf>,
     committed: bool,
 }
 
@@ -70,23 +113,32 @@ impl StagedFolder {
             .with_hint("choose another --output"));
         }
         let staging = with_suffix(target, PARTIAL);
-        if let Some(parent) = target.parent() {
-            fs::create_dir_all(parent).map_err(|e| failed("create", parent, e))?;
-        }
-        if staging.exists() {
-            fs::remove_dir_all(&staging).map_err(|e| failed("remove", &staging, e))?;
+        let made = match target.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            Some(parent) => create_folder(parent)?,
+            None => None,
+        };
+        let lock = with_suffix(target, LOCK);
+        let lock = (lock.clone(), create_locked(&lock)?);
+        for leftover in [&staging, &with_suffix(target, OLD)] {
+            if leftover.exists() {
+                fs::remove_dir_all(leftover).map_err(|e| failed("remove", leftover, e))?;
+            }
         }
         fs::create_dir(&staging).map_err(|e| failed("create", &staging, e))?;
-        Ok(Self { target: target.to_owned(), staging, open: None, committed: false })
+        Ok(Self { target: target.to_owned(), staging, open: None, lock, made, committed: false })
     }
 
     /// Gives the store its name, in the place of an older one.
     pub(crate) fn commit(mut self) -> Result<()> {
-        let old = with_suffix(&self.target, ".old.partial");
+        let old = with_suffix(&self.target, OLD);
         if self.target.exists() {
             fs::rename(&self.target, &old).map_err(|e| failed("replace", &self.target, e))?;
         }
-        fs::rename(&self.staging, &self.target).map_err(|e| failed("rename", &self.staging, e))?;
+        if let Err(error) = fs::rename(&self.staging, &self.target) {
+            // The store that was there is better than none.
+            let _ = fs::rename(&old, &self.target);
+            return Err(failed("rename", &self.staging, error));
+        }
         self.committed = true;
         if old.exists() {
             fs::remove_dir_all(&old).map_err(|e| failed("remove", &old, e))?;
@@ -120,9 +172,13 @@ impl Sink for StagedFolder {
 
 impl Drop for StagedFolder {
     fn drop(&mut self) {
+        // Nothing can be done about failures here, and the names say what these are.
         if !self.committed {
-            // Nothing can be done about a failure here, and the name says what it is.
             let _ = fs::remove_dir_all(&self.staging);
+        }
+        let _ = fs::remove_file(&self.lock.0);
+        if let (false, Some(parent)) = (self.committed, self.target.parent()) {
+            remove_empty(parent, self.made.as_ref());
         }
     }
 }
@@ -131,16 +187,19 @@ impl Drop for StagedFolder {
 /// [`StagedFiles::commit`], removed if dropped before.
 pub(crate) struct StagedFiles {
     folder: PathBuf,
-    names: Vec<String>,
+    /// Names, and the open files, which hold the locks of this output.
+    files: Vec<(String, File)>,
     open: Option<Open>,
+    /// The topmost folder that was made for this output.
+    made: Option<PathBuf>,
     committed: usize,
 }
 
 impl StagedFiles {
     /// Files to be written to `folder`, which is made if it does not exist.
     pub(crate) fn new(folder: &Path) -> Result<Self> {
-        fs::create_dir_all(folder).map_err(|e| failed("create", folder, e))?;
-        Ok(Self { folder: folder.to_owned(), names: Vec::new(), open: None, committed: 0 })
+        let made = create_folder(folder)?;
+        Ok(Self { folder: folder.to_owned(), files: Vec::new(), open: None, made, committed: 0 })
     }
 
     fn partial(&self, name: &str) -> PathBuf {
@@ -149,7 +208,7 @@ impl StagedFiles {
 
     /// Gives every file its name.
     pub(crate) fn commit(mut self) -> Result<()> {
-        for name in &self.names {
+        for (name, _) in &self.files {
             let target = self.folder.join(name);
             fs::rename(self.partial(name), &target).map_err(|e| failed("write", &target, e))?;
             self.committed += 1;
@@ -161,12 +220,17 @@ impl StagedFiles {
 impl Sink for StagedFiles {
     fn begin(&mut self, name: &str, _: Option<u64>) -> Result<()> {
         let target = self.folder.join(name);
-        if target.is_dir() {
-            return Err(Error::config(format!("output `{}` is a folder", target.display()))
+        if target.exists() && !target.is_file() {
+            // Renaming over a device or a pipe would destroy it.
+            return Err(Error::config(format!("output `{}` is not a file", target.display()))
                 .with_hint("give a file name, such as model.gguf"));
         }
-        self.open = Some(create(&self.partial(name))?);
-        self.names.push(name.to_owned());
+        let path = self.partial(name);
+        let lock = create_locked(&path)?;
+        let failed = |error| failed("write", &path, error);
+        lock.set_len(0).map_err(failed)?;
+        self.open = Some(Open { file: lock.try_clone().map_err(failed)?, path });
+        self.files.push((name.to_owned(), lock));
         Ok(())
     }
 
@@ -181,9 +245,12 @@ impl Sink for StagedFiles {
 
 impl Drop for StagedFiles {
     fn drop(&mut self) {
-        for name in self.names.iter().skip(self.committed) {
+        for (name, _) in self.files.iter().skip(self.committed) {
             // Nothing can be done about a failure here, and the name says what it is.
             let _ = fs::remove_file(self.partial(name));
+        }
+        if self.committed < self.files.len() || self.files.is_empty() {
+            remove_empty(&self.folder, self.made.as_ref());
         }
     }
 }

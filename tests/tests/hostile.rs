@@ -122,8 +122,10 @@ fn missing_and_wrong_inputs() {
     gmat(at, &["import", "-m", "m.safetensors", "-c", "none.json"]).fails(IO, &["none.json"]);
     assert_eq!(gmat(at, &["import"]).code, USAGE);
     assert_eq!(gmat(at, &["frobnicate"]).code, USAGE);
+    assert_eq!(gmat(at, &["import", "-m", "m.safetensors", "--jobs", "1000000"]).code, USAGE);
+    gmat(at, &["import", "-m", "m.safetensors", "-c", "/dev/zero"]).fails(USAGE, &["/dev/zero"]);
     assert_eq!(gmat(at, &["import", "-m", "m.safetensors", "--memory", "lots"]).code, USAGE);
-    gmat(at, &["import", "-m", "m.safetensors", "--memory", "100"]).fails(INPUT, &["--memory"]);
+    gmat(at, &["import", "-m", "m.safetensors", "--memory", "100"]).fails(USAGE, &["--memory"]);
     let mut command = gmat_command(at, &["import", "-m", "m.safetensors"]);
     finished(command.env("GMAT_BUFFER_SIZE", "none").output().unwrap())
         .fails(USAGE, &["GMAT_BUFFER_SIZE"]);
@@ -322,4 +324,109 @@ fn interrupted_runs_leave_nothing() {
         &at.join("new/m.gguf.partial"),
     );
     nothing_left(&at.join("new"));
+}
+
+/// Weights that mean something only with their scales must not pass for plain ones.
+#[test]
+fn packed_checkpoints_are_refused() {
+    let dir = TempDir::new().unwrap();
+    copy_files(&example_model(), &dir.path().join("hf"));
+    let config = dir.path().join("hf/config.json");
+    let mut json: Value = serde_json::from_slice(&fs::read(&config).unwrap()).unwrap();
+    json["quantization_config"] =
+        serde_json::json!({"quant_method": "fp8", "weight_block_size": [128, 128]});
+    fs::write(&config, json.to_string()).unwrap();
+    gmat(dir.path(), &["import", "-m", "hf"]).fails(INPUT, &["`fp8`", "not supported"]);
+    nothing_left(&dir.path().join("output"));
+}
+
+#[test]
+fn outputs_that_would_destroy_something() {
+    let (_dir, at) = stored(&[]);
+    let export =
+        |out: &str| gmat(&at, &["export", "-m", "model.gmat", "--type", "q4_0", "-o", out]);
+    export("model.gmat/metadata.json").fails(USAGE, &["inside the store"]);
+    export("new/").fails(USAGE, &["not a file name"]);
+    assert!(Command::new("mkfifo").arg(at.join("pipe.gguf")).status().unwrap().success());
+    export("pipe.gguf").fails(USAGE, &["not a file"]);
+    gmat(&at, &["export", "-m", "model.gmat"]).ok();
+    // A link to a store stays a link.
+    std::os::unix::fs::symlink("model.gmat", at.join("link.gmat")).unwrap();
+    gmat(&at, &["import", "-q", "-m", "hf", "-o", "link.gmat", "--block-format", "raw"]).ok();
+    assert!(at.join("link.gmat").is_symlink());
+    let metadata = fs::read_to_string(at.join("model.gmat/metadata.json")).unwrap();
+    assert!(metadata.contains("\"block_format\": \"raw\""));
+}
+
+/// Two runs with one output: the second is refused, the first is not disturbed.
+#[test]
+fn two_runs_with_one_output() {
+    let dir = TempDir::new().unwrap();
+    let at = dir.path();
+    Llama::of_size(300_000_000, 20_000_000).write(&at.join("hf")).unwrap();
+    let twice = |args: &[&str], begun: &Path| {
+        let first =
+            gmat_command(at, args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        while !begun.exists() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        gmat(at, args).fails(IO, &["another run of gmat"]);
+        finished(first.wait_with_output().unwrap()).ok();
+    };
+    twice(&["import", "-q", "-m", "hf", "-o", "out"], &at.join("out/model.gmat.lock.partial"));
+    twice(
+        &["export", "-q", "-m", "out", "--type", "q4_k", "--no-tokenizer", "-o", "m.gguf"],
+        &at.join("m.gguf.partial"),
+    );
+    let names: Vec<_> =
+        fs::read_dir(at.join("out")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(names, ["model.gmat"]);
+    // What a killed run left is in nobody's way.
+    for leftover in ["out/model.gmat.partial", "out/model.gmat.old.partial"] {
+        fs::create_dir(at.join(leftover)).unwrap();
+        fs::write(at.join(leftover).join("x"), "x").unwrap();
+    }
+    fs::write(at.join("out/model.gmat.lock.partial"), "").unwrap();
+    gmat(at, &["import", "-q", "-m", "hf", "-o", "out"]).ok();
+    let names: Vec<_> =
+        fs::read_dir(at.join("out")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(names, ["model.gmat"]);
+}
+
+#[test]
+fn printing_that_fails_is_an_error() {
+    let (_dir, at) = stored(&[]);
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut command = gmat_command(&at, &["inspect", "model.gmat"]);
+    let ran = finished(
+        command.stdout(full).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap(),
+    );
+    ran.fails(IO, &["standard output"]);
+}
+
+/// GGUF headers that lie about their size are refused without reading or allocating what they say.
+#[test]
+fn inspecting_hostile_gguf() {
+    let dir = TempDir::new().unwrap();
+    let at = dir.path();
+    let sparse = |name: &str, start: &[u8]| {
+        fs::write(at.join(name), start).unwrap();
+        let file = fs::OpenOptions::new().write(true).open(at.join(name)).unwrap();
+        file.set_len(6 << 30).unwrap();
+    };
+    sparse("magic.gguf", b"GGML");
+    gmat(at, &["inspect", "magic.gguf"]).fails(INPUT, &["magic"]);
+    // One key: a byte array of 2^62 elements.
+    let mut header = b"GGUF\x03\0\0\0".to_vec();
+    for number in [0u64, 1, 1] {
+        header.extend_from_slice(&number.to_le_bytes());
+    }
+    header.push(b'k');
+    header.extend_from_slice(&9u32.to_le_bytes());
+    header.extend_from_slice(&0u32.to_le_bytes());
+    header.extend_from_slice(&(1u64 << 62).to_le_bytes());
+    sparse("array.gguf", &header);
+    gmat(at, &["inspect", "array.gguf"]).fails(INPUT, &["beyond the end"]);
+    fs::write(at.join("cut.gguf"), &header[..30]).unwrap();
+    gmat(at, &["inspect", "cut.gguf"]).fails(INPUT, &["cut off"]);
 }

@@ -152,6 +152,12 @@ impl ExportConfig {
                         "`special_token_keys.{kind}` is `{key}`, expected a string"
                     ))
                 })?;
+                // What a GGUF key may be: short, and nothing that a terminal or parser trips over.
+                if key.len() > 255 || key.chars().any(|c| c.is_control() || c.is_whitespace()) {
+                    return Err(Error::config(format!(
+                        "`special_token_keys.{kind}` is {key:?}, which is not a GGUF key"
+                    )));
+                }
                 config.special_token_keys.insert(kind.clone(), key.to_owned());
             }
         }

@@ -15,7 +15,8 @@ impl<'a> Fields<'a> {
     /// Checks that `value` is an object with no other keys than `known`.
     pub(crate) fn new(value: &'a Value, path: &str, known: &[&str]) -> Result<Self> {
         let Value::Object(map) = value else {
-            return Err(Error::config(format!("`{path}` is {}, expected an object", shown(value))));
+            let what = if path.is_empty() { "the config".to_owned() } else { format!("`{path}`") };
+            return Err(Error::config(format!("{what} is {}, expected an object", shown(value))));
         };
         let fields = Self { map, path: path.to_owned() };
         for key in map.keys() {

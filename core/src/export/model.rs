@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::arch::{self, ModelArch, Placement, RowMap};
 use crate::config::{ImportConfig, ModelConfig, Target};
-use crate::error::{Error, Result, ResultExt};
+use crate::error::{Error, Result};
 use crate::registry::Registry;
 use crate::store::{Metadata, Record};
 
@@ -68,8 +68,7 @@ pub(crate) fn place_all<'a>(
     let mut dropped: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     let mut unlisted = 0;
     for (&id, record) in &metadata.tensors {
-        let place =
-            arch.place(&record.name, config).context(|| format!("tensor `{}`", record.name))?;
+        let place = arch.place(&record.name, config)?;
         let wanted = targets.get(&id).copied();
         let (name, rows) = match (place, wanted) {
             _ if !map.is_empty() && wanted.is_none() => {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::arch::RowMap;
 use crate::config::{ExportConfig, ModelConfig};
 use crate::error::{Error, Result, ResultExt};
-use crate::export::model::{Placed, architecture, model_config, place_all, some};
+use crate::export::model::{Placed, architecture, model_config, place_all};
 use crate::export::split::{OutputFile, split};
 use crate::format::gguf::{Meta, TensorEntry};
 use crate::format::store::Index;
@@ -78,7 +78,8 @@ impl<'a> ExportPlan<'a> {
         let arch = architecture(registry, &model, options.arch)?;
         let placed = place_all(metadata, arch, &model, &config.tensor_map, &mut notes)?;
         let generated = arch.generated(&model)?;
-        let file_type = file_type(&config.quantization.default_type, registry)?;
+        let file_type = file_type(&config.quantization.default_type, registry)
+            .context(|| "`quantization.default_type`")?;
 
         let mut outputs = Vec::new();
         let mut keys = Vec::new();
@@ -137,9 +138,9 @@ impl<'a> ExportPlan<'a> {
         }
         if !kept.is_empty() {
             notes.push(format!(
-                "{} stay f32 whatever the config says, since runtimes reject other types for \
+                "{} tensors stay f32 whatever the config says: runtimes reject other types for \
                  vectors and routers",
-                some(&kept)
+                kept.len()
             ));
         }
         let f32 = available("f32", registry)?;
@@ -198,6 +199,12 @@ impl<'a> ExportPlan<'a> {
         self.outputs.len()
     }
 
+    /// Whether any tensor has a type with scales to choose.
+    #[must_use]
+    pub fn has_scales(&self) -> bool {
+        self.outputs.iter().any(|output| output.quant.block().elems > 1)
+    }
+
     /// Names and lengths of the files.
     pub fn files(&self) -> impl ExactSizeIterator<Item = (&str, u64)> {
         self.files.iter().map(|file| (file.name.as_str(), file.len))
@@ -218,11 +225,18 @@ pub(crate) fn file_type(name: &str, registry: &Registry) -> Result<FileType> {
 
 /// The tensor type that a name stands for when given to one tensor.
 pub(crate) fn base_type(name: &str, registry: &Registry) -> Result<&'static str> {
-    recipe::base_type(&name.to_ascii_lowercase()).ok_or_else(|| unknown_type(name, registry))
+    let base = recipe::base_type(&name.to_ascii_lowercase());
+    let base = base.ok_or_else(|| unknown_type(name, registry))?;
+    available(base, registry).map(|_| base)
 }
 
 fn available(name: &str, registry: &Registry) -> Result<&'static dyn QuantType> {
-    registry.quant(name).ok_or_else(|| unknown_type(name, registry))
+    registry.quant(name).ok_or_else(|| match recipe::base_type(name) {
+        Some(known) => {
+            Error::unsupported(format!("quantization type `{known}` is not implemented yet"))
+        }
+        None => unknown_type(name, registry),
+    })
 }
 
 fn unknown_type(name: &str, registry: &Registry) -> Error {

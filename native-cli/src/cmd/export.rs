@@ -32,10 +32,6 @@ pub(crate) fn run(
     }
     let mut config = config(args, &store, registry, console)?;
     apply_options(args, &mut config)?;
-    if config.quantization.scale_optimization == ScaleOptimization::Trellis {
-        console.note("`trellis` is not available yet: scales are chosen in standard mode");
-    }
-
     let vocab = read_small(&folder, TOKENS)?
         .map(|bytes| {
             tokens::read(&bytes)
@@ -50,9 +46,12 @@ pub(crate) fn run(
             "put the tokenizer files beside the model and import again, or add --no-tokenizer",
         ));
     }
-    let (output_folder, file_name) = output(&args.output)?;
+    let (output_folder, file_name) = output(&args.output, folder.path())?;
     let options = ExportOptions { arch: args.arch.as_deref(), file_name: &file_name };
     let plan = ExportPlan::new(&store, vocab.as_ref(), &config, options, registry)?;
+    if config.quantization.scale_optimization == ScaleOptimization::Trellis && plan.has_scales() {
+        console.note("`trellis` is not available yet: scales are chosen in standard mode");
+    }
     for note in &plan.notes {
         console.note(note);
     }
@@ -147,15 +146,24 @@ fn apply_options(args: &Export, config: &mut ExportConfig) -> Result<()> {
     Ok(())
 }
 
-/// Folder and name of the output file.
-fn output(path: &Path) -> Result<(PathBuf, String)> {
+/// Folder and name of the output file, which must not be in the store.
+fn output(path: &Path, store: &Path) -> Result<(PathBuf, String)> {
     let name = path.file_name().and_then(|name| name.to_str());
-    let name = name.filter(|_| !path.is_dir()).ok_or_else(|| {
+    let as_folder = path.as_os_str().as_encoded_bytes().ends_with(b"/") || path.is_dir();
+    let name = name.filter(|_| !as_folder).ok_or_else(|| {
         Error::config(format!("output `{}` is not a file name", path.display()))
             .with_hint("give a file name, such as model.gguf")
     })?;
     let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    Ok((folder.unwrap_or(Path::new(".")).to_owned(), name.to_owned()))
+    let folder = folder.unwrap_or(Path::new("."));
+    let real = |path: &Path| path.canonicalize().ok();
+    if let (Some(folder), Some(store)) = (real(folder), real(store))
+        && folder.starts_with(&store)
+    {
+        return Err(Error::config(format!("output `{}` is inside the store", path.display()))
+            .with_hint("choose another --output"));
+    }
+    Ok((folder.to_owned(), name.to_owned()))
 }
 
 fn recommended(args: &Export, store: &Store<'_>, registry: &Registry) -> Result<Suggestion> {

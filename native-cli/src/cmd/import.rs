@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use gmat_core::config::{ImportConfig, Mapping, ModelConfig, metadata, tensor_id};
 use gmat_core::format::tokens;
 use gmat_core::import::ImportPlan;
-use gmat_core::io::{SmallFiles, read_small};
+use gmat_core::io::{Files as _, SmallFiles, read_small};
 use gmat_core::source::{INDEX, Model, Pick};
 use gmat_core::store::{FOLDER, METADATA, ModelFiles};
 use gmat_core::token::{self, TokenizerOptions};
@@ -54,6 +54,9 @@ pub(crate) fn run(
     if config.metadata.is_empty() {
         config.metadata = metadata;
     }
+    if let Some(model_config) = &model_config {
+        refuse_packed(model_config)?;
+    }
     let plan = ImportPlan::new(&model, &config, registry)?;
     for note in model.notes.iter().chain(&plan.notes) {
         console.note(note);
@@ -85,12 +88,28 @@ pub(crate) fn run(
     Ok(())
 }
 
+/// Refuses checkpoints whose weights mean something only together with scales in other tensors:
+/// taken for plain weights, they would become a wrong model without a word.
+fn refuse_packed(config: &ModelConfig) -> Result<()> {
+    let Some(packed) = config.object(&["quantization_config", "compression_config"])? else {
+        return Ok(());
+    };
+    let method = packed.str(&["quant_method", "format"])?.unwrap_or("unknown");
+    Err(Error::unsupported(format!(
+        "the checkpoint is quantized (`quant_method` in `config.json` is `{method}`), which is not supported yet"
+    ))
+    .with_hint("import the original checkpoint in BF16, F16 or F32"))
+}
+
 /// The store that `--output` means: a folder that gets a `model.gmat`, unless it is one by name.
 fn store_path(output: &Path) -> PathBuf {
-    if output.extension().is_some_and(|extension| extension == "gmat") {
-        output.to_owned()
-    } else {
-        output.join(FOLDER)
+    let is_store =
+        output.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gmat"));
+    let store = if is_store { output.to_owned() } else { output.join(FOLDER) };
+    // A link to a store is written through, not replaced.
+    match store.canonicalize() {
+        Ok(real) if store.is_symlink() => real,
+        _ => store,
     }
 }
 
@@ -153,8 +172,24 @@ fn tokenizer(
             Ok(Some(tokens::write(&vocab)?))
         }
         None => {
+            let known = [
+                "tokenizer.json",
+                "tokenizer.model",
+                "spiece.model",
+                "sentencepiece.bpe.model",
+                "vocab.txt",
+                "vocab.json",
+                "tekken.json",
+            ];
+            let names = folder.names()?;
+            let found: Vec<&str> =
+                known.into_iter().filter(|name| names.iter().any(|n| n == name)).collect();
+            let what = match found.as_slice() {
+                [] => "no tokenizer".to_owned(),
+                found => format!("no tokenizer of a supported kind (found {})", found.join(", ")),
+            };
             console.note(format!(
-                "no tokenizer in `{}`: the store can be exported only for models that need none",
+                "{what} in `{}`: the store can be exported only with --no-tokenizer",
                 folder.path().display()
             ));
             Ok(None)
@@ -184,8 +219,21 @@ fn model_files(folder: &Folder, config: Option<Vec<u8>>) -> Result<ModelFiles> {
             read_small(folder, "generation_config.json")?,
         )?,
         model_card: card.as_deref().and_then(card_head).map(str::to_owned),
-        name: path.file_name().and_then(|name| name.to_str()).map(str::to_owned),
+        name: model_name(&path),
     })
+}
+
+/// The name of a model by its folder; in a hub's cache (`models--ORG--NAME/snapshots/COMMIT`) by
+/// the repository, since a commit says nothing.
+fn model_name(folder: &Path) -> Option<String> {
+    let name = |path: &Path| path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+    let snapshots = folder.parent().filter(|parent| parent.ends_with("snapshots"));
+    let repository = snapshots.and_then(Path::parent).and_then(name);
+    let cached = repository.as_deref().and_then(|name| name.strip_prefix("models--"));
+    match cached.and_then(|name| name.rsplit("--").next()) {
+        Some(cached) => Some(cached.to_owned()),
+        None => name(folder),
+    }
 }
 
 /// The metadata block at the start of a model card, with its two `---` lines.

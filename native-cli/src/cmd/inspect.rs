@@ -6,7 +6,7 @@ use std::path::Path;
 
 use gmat_core::format::gguf::{Array, Gguf, Value};
 use gmat_core::source::Model;
-use gmat_core::store::{METADATA, Store};
+use gmat_core::store::{FOLDER, METADATA, Store};
 use gmat_core::{Error, Registry, Result, ResultExt};
 use serde_json::json;
 
@@ -42,36 +42,50 @@ pub(crate) fn run(args: &Inspect, registry: &Registry, console: &mut Console) ->
             .collect();
         let keys: serde_json::Map<_, _> =
             contents.keys.into_iter().map(|(key, value)| (key, json!(value))).collect();
-        console.line(
+        console.result(
             json!({"format": contents.format, "metadata": keys, "tensors": tensors, "bytes": total}).to_string(),
         );
         return Ok(());
     }
-    console.line(format!("{} ({})", args.path.display(), contents.format));
+    console.result(format!("{} ({})", args.path.display(), contents.format));
     for (key, value) in &contents.keys {
-        console.line(format!("  {key} = {value}"));
+        console.result(format!("  {key} = {value}"));
     }
     let width =
         |column: fn(&Row) -> &str| contents.rows.iter().map(|r| column(r).len()).max().unwrap_or(0);
     let (names, shapes, kinds) = (width(|r| &r.name), width(|r| &r.shape), width(|r| &r.kind));
     for row in &contents.rows {
-        console.line(format!(
+        console.result(format!(
             "  {:names$}  {:>shapes$}  {:kinds$}  {:>12}",
             row.name, row.shape, row.kind, row.bytes
         ));
     }
-    console.line(format!("{} tensors, {total} bytes ({})", contents.rows.len(), show_size(total)));
+    console.result(format!(
+        "{} tensors, {total} bytes ({})",
+        contents.rows.len(),
+        show_size(total)
+    ));
     Ok(())
 }
 
 fn contents(path: &Path, registry: &Registry) -> Result<Contents> {
-    if path.join(METADATA).is_file() {
-        return store(path);
+    let inner = path.join(FOLDER);
+    for folder in [path, &inner] {
+        if folder.join(METADATA).is_file() {
+            return store(folder);
+        }
     }
-    if path.extension().is_some_and(|extension| extension == "gguf") {
+    if is_gguf(path) {
         return gguf(path, registry).context(|| format!("file `{}`", path.display()));
     }
     safetensors(path)
+}
+
+/// Whether a file is a GGUF file, by its first bytes or at least by its name.
+fn is_gguf(path: &Path) -> bool {
+    let mut magic = [0; 4];
+    let begins = File::open(path).is_ok_and(|mut file| file.read_exact(&mut magic).is_ok());
+    (begins && &magic == b"GGUF") || path.extension().is_some_and(|extension| extension == "gguf")
 }
 
 fn store(path: &Path) -> Result<Contents> {
@@ -125,8 +139,8 @@ fn gguf(path: &Path, registry: &Registry) -> Result<Contents> {
     Ok(Contents { format: "GGUF", keys, rows: rows.collect() })
 }
 
-/// The header of a GGUF file. Its length is not stated anywhere, so ever more is read until it
-/// parses or the file ends.
+/// The header of a GGUF file. Its length is not stated anywhere, so ever more is read until it is
+/// whole.
 fn read_gguf(path: &Path) -> Result<Gguf> {
     let failed = |error| Error::io("cannot read", error);
     let file = File::open(path).map_err(failed)?;
@@ -135,9 +149,9 @@ fn read_gguf(path: &Path) -> Result<Gguf> {
     let mut want = 1 << 20;
     loop {
         (&file).take(want - bytes.len() as u64).read_to_end(&mut bytes).map_err(failed)?;
-        match Gguf::parse(&bytes) {
-            Err(_) if want < len => want = (want * 4).min(len),
-            result => return result,
+        match Gguf::parse_start(&bytes, len)? {
+            Some(gguf) => return Ok(gguf),
+            None => want = (want * 4).min(len),
         }
     }
 }

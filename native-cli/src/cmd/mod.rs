@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 use gmat_core::pipeline::Budget;
-use gmat_core::{Error, Result};
+use gmat_core::{Error, Result, limits};
 
 use crate::args::Common;
 
@@ -29,7 +29,16 @@ fn budget(common: &Common) -> Result<Budget> {
 
 /// Reads a config file.
 fn read_config(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path).map_err(|e| Error::io(format!("cannot read config `{}`", path.display()), e))
+    let failed = |e| Error::io(format!("cannot read config `{}`", path.display()), e);
+    let metadata = fs::metadata(path).map_err(failed)?;
+    if !metadata.is_file() || metadata.len() > limits::JSON_FILE {
+        return Err(Error::config(format!(
+            "config `{}` is not a file of at most {} bytes",
+            path.display(),
+            limits::JSON_FILE
+        )));
+    }
+    fs::read(path).map_err(failed)
 }
 
 /// Writes a generated config to the working directory, unless that would lose a user's changes.

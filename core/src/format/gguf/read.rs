@@ -2,6 +2,7 @@
 
 use super::{Array, Meta, Value, align_up};
 use crate::error::{Error, Result};
+use crate::limits;
 
 /// A parsed GGUF header.
 #[derive(Debug, Clone)]
@@ -44,7 +45,31 @@ impl Gguf {
     /// `Malformed` with the byte offset if the header is cut off or contradicts itself;
     /// `Unsupported` for versions other than 2 and 3.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
-        let mut reader = Reader { bytes, at: 0 };
+        Self::read(&mut Reader { bytes, at: 0, file_len: bytes.len() as u64, short: false })
+    }
+
+    /// Parses the header of a file of `file_len` bytes of which `bytes` is the start; `None` if the
+    /// header goes on beyond them.
+    ///
+    /// # Errors
+    /// Like [`Self::parse`]; `Limit` if the header is larger than [`limits::GGUF_HEADER`].
+    pub fn parse_start(bytes: &[u8], file_len: u64) -> Result<Option<Self>> {
+        let mut reader = Reader { bytes, at: 0, file_len, short: false };
+        match Self::read(&mut reader) {
+            Err(_) if reader.short && (bytes.len() as u64) < file_len => {
+                if bytes.len() as u64 >= limits::GGUF_HEADER {
+                    return Err(Error::limit(format!(
+                        "the header is larger than {} bytes",
+                        limits::GGUF_HEADER
+                    )));
+                }
+                Ok(None)
+            }
+            result => result.map(Some),
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self> {
         if reader.take(4)? != b"GGUF" {
             return Err(Error::malformed("not a GGUF file: the magic bytes are missing"));
         }
@@ -89,12 +114,17 @@ impl Gguf {
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
+    /// Length of the file that `bytes` is the start of.
+    file_len: u64,
+    /// Whether more bytes were wanted than there are.
+    short: bool,
 }
 
 impl<'a> Reader<'a> {
     fn take(&mut self, len: usize) -> Result<&'a [u8]> {
         let taken = self.at.checked_add(len).and_then(|end| self.bytes.get(self.at..end));
         let taken = taken.ok_or_else(|| {
+            self.short = true;
             Error::malformed(format!(
                 "header is cut off: {len} bytes wanted at byte {}, but there are {} in all",
                 self.at,
@@ -123,13 +153,10 @@ impl<'a> Reader<'a> {
         let at = self.at;
         let len = self.u64()?;
         // Whatever is counted needs at least one byte each.
-        usize::try_from(len).ok().filter(|&len| len <= self.bytes.len() - self.at).ok_or_else(
-            || {
-                Error::malformed(format!(
-                    "length {len} at byte {at} is beyond the end of the header"
-                ))
-            },
-        )
+        let rest = self.file_len.saturating_sub(self.at as u64);
+        usize::try_from(len).ok().filter(|_| len <= rest).ok_or_else(|| {
+            Error::malformed(format!("length {len} at byte {at} is beyond the end of the file"))
+        })
     }
 
     fn string(&mut self) -> Result<Vec<u8>> {
