@@ -22,7 +22,8 @@ build:
 demo: build
 	rm -rf $(EXAMPLE)/model.gmat $(EXAMPLE)/export/gguf $(EXAMPLE)/import_config.json
 	cd $(EXAMPLE) && $(GMAT) import --model hf-model/tiny_llm.safetensors --generate-config
-	cd $(EXAMPLE) && $(GMAT) import --model hf-model/tiny_llm.safetensors --config import_config.json -o .
+	cd $(EXAMPLE) && $(GMAT) import --progress none --model hf-model/tiny_llm.safetensors \
+	    --config import_config.json -o .
 	set -e; cd $(EXAMPLE); for profile in $(PROFILES); do \
 	    $(GMAT) export --progress none --model model.gmat --config export/export-$$profile.json \
 	        -o export/gguf/tiny_llm-$$profile.gguf; done
