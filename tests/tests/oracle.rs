@@ -196,3 +196,50 @@ fn close(tensor: &Value, data: &[u8]) -> bool {
             (ours - value).abs() <= 1e-6 * value.abs()
         })
 }
+
+/// Rows of a bias move with the rows of its weight, in heads that are no power of two long, and
+/// however the store cut the tensor into row groups.
+#[test]
+fn biases_are_rearranged_like_their_weights() {
+    const HEADS: usize = 50;
+    const HEAD: usize = 12;
+    const HIDDEN: usize = HEADS * HEAD;
+    // Wide enough that the store cuts the weight into groups which heads straddle.
+    const COLS: usize = 4096;
+    let rows = HIDDEN;
+    let number = |row: usize| f32::from(u16::try_from(row).unwrap());
+    let weight: Vec<u8> =
+        (0..rows).flat_map(|row| number(row).to_le_bytes().repeat(COLS)).collect();
+    let bias: Vec<u8> = (0..rows).flat_map(|row| number(row).to_le_bytes()).collect();
+    let dir = TempDir::new().unwrap();
+    let at = dir.path();
+    let dims = |list: &[usize]| list.iter().map(|&dim| dim as u64).collect::<Vec<_>>();
+    let file = crate::support::safetensors(&[
+        ("model.layers.0.self_attn.q_proj.weight", "F32", dims(&[rows, COLS]), weight),
+        ("model.layers.0.self_attn.q_proj.bias", "F32", dims(&[rows]), bias),
+    ]);
+    fs::write(at.join("m.safetensors"), file).unwrap();
+    let config = json!({
+        "architectures": ["LlamaForCausalLM"], "hidden_size": COLS, "num_hidden_layers": 1,
+        "intermediate_size": 8, "num_attention_heads": HEADS, "num_key_value_heads": HEADS,
+        "head_dim": HEAD, "rms_norm_eps": 1e-5, "vocab_size": 8, "max_position_embeddings": 8,
+        "attention_bias": true,
+    });
+    fs::write(at.join("config.json"), config.to_string()).unwrap();
+    gmat(at, &["import", "-q", "-m", "m.safetensors", "-o", ".", "--block-format", "raw"]).ok();
+    gmat(at, &["export", "-q", "-m", ".", "--type", "f32", "--no-tokenizer"]).ok();
+    let bytes = fs::read(at.join("model.gguf")).unwrap();
+    let file = File { gguf: Gguf::parse(&bytes).unwrap(), bytes };
+    let values = |name: &str, count: usize| -> Vec<f32> {
+        let data = file.data(name, 4 * count as u64);
+        data.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+    };
+    let weight = values("blk.0.attn_q.weight", rows * COLS);
+    let bias = values("blk.0.attn_q.bias", rows);
+    for (row, (values, bias)) in weight.chunks(COLS).zip(&bias).enumerate() {
+        let within = row % HEAD;
+        let source = row - within + within % 2 * (HEAD / 2) + within / 2;
+        assert_eq!(*bias, number(source), "bias {row}");
+        assert!(values.iter().all(|value| value == bias), "row {row}");
+    }
+}
