@@ -1,10 +1,14 @@
 //! What decoder-only language models have in common: hyperparameters and their GGUF keys, rotary
 //! embeddings, and the usual tensor names. An architecture is composed of these parts.
 
+pub(crate) use self::expected::expected;
 pub(crate) use self::hparams::{ClassDefaults, Hparams};
-pub(crate) use self::names::{ATTENTION, EMBEDDINGS, FEED_FORWARD, NORMS, Named, QK_NORMS, find};
+pub(crate) use self::names::{
+    ATTENTION, EMBEDDINGS, FEED_FORWARD, Module, NORMS, Named, QK_NORMS, find,
+};
 pub(crate) use self::rope::Rope;
 
+mod expected;
 mod hparams;
 mod names;
 mod rope;

@@ -99,6 +99,26 @@ pub struct Generated {
     pub values: Vec<f32>,
 }
 
+/// A tensor that runtimes look for in a model of some config.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expected {
+    /// GGUF name.
+    pub name: String,
+    /// Its dimensions, slowest first.
+    pub dims: Vec<Dim>,
+    /// Whether runtimes do without it.
+    pub optional: bool,
+}
+
+/// One dimension of an [`Expected`] tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Dim {
+    /// Number of elements; `None` if the config does not say it.
+    pub size: Option<u64>,
+    /// The keys of `config.json` that the number follows from.
+    pub keys: &'static [&'static str],
+}
+
 /// One model architecture.
 pub trait ModelArch: Sync {
     /// The value of `general.architecture`.
@@ -130,6 +150,16 @@ pub trait ModelArch: Sync {
     /// # Errors
     /// `Malformed`, naming the key of `config.json` that is missing or wrong.
     fn generated(&self, config: &ModelConfig) -> Result<Vec<Generated>> {
+        let _ = config;
+        Ok(Vec::new())
+    }
+
+    /// The tensors that runtimes look for, in the order of the model; generated ones are not among
+    /// them. Nothing is checked where the list is empty.
+    ///
+    /// # Errors
+    /// `Malformed`, naming the key of `config.json` that is missing or wrong.
+    fn expected(&self, config: &ModelConfig) -> Result<Vec<Expected>> {
         let _ = config;
         Ok(Vec::new())
     }

@@ -7,7 +7,7 @@
 //! Accepted classes: [`Llama::hf_names`]; or a nested config of type `llama` or `mistral`.
 //! Limits: no mixtures of experts, full rotary embeddings only.
 
-use gmat_core::arch::{Generated, ModelArch, Placement, RowMap, Score};
+use gmat_core::arch::{Expected, Generated, ModelArch, Placement, RowMap, Score};
 use gmat_core::config::ModelConfig;
 use gmat_core::error::Result;
 use gmat_core::format::gguf::Meta;
@@ -112,5 +112,11 @@ impl ModelArch for Llama {
         let factors = Self::rope(config)?.llama3_factors(hparams.head_dim);
         let generated = |values| Generated { name: "rope_freqs.weight".to_owned(), values };
         Ok(factors.map(generated).into_iter().collect())
+    }
+
+    fn expected(&self, config: &ModelConfig) -> Result<Vec<Expected>> {
+        let layered: &[&[decoder::Module]] =
+            &[decoder::NORMS, decoder::ATTENTION, decoder::FEED_FORWARD];
+        decoder::expected(config, &Self::hparams(config)?, layered, &[])
     }
 }

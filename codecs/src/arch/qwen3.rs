@@ -5,7 +5,7 @@
 //! Accepted classes: [`Qwen3::hf_names`]; or a nested config of type `qwen3`.
 //! Limits: rotary scaling only if runtimes need no tensor for it.
 
-use gmat_core::arch::{ModelArch, Placement, Score};
+use gmat_core::arch::{Expected, ModelArch, Placement, Score};
 use gmat_core::config::ModelConfig;
 use gmat_core::error::Result;
 use gmat_core::format::gguf::Meta;
@@ -63,5 +63,11 @@ impl ModelArch for Qwen3 {
     fn metadata(&self, config: &ModelConfig, out: &mut Meta) -> Result<()> {
         let rope = decoder::key_only_rope(config, CLASS.rope_theta, self.name())?;
         Self::hparams(config)?.write(self.name(), &rope, out)
+    }
+
+    fn expected(&self, config: &ModelConfig) -> Result<Vec<Expected>> {
+        let layered: &[&[decoder::Module]] =
+            &[decoder::NORMS, decoder::ATTENTION, decoder::QK_NORMS, decoder::FEED_FORWARD];
+        decoder::expected(config, &Self::hparams(config)?, layered, &[])
     }
 }

@@ -3,6 +3,7 @@
 pub use self::plan::{ExportOptions, ExportPlan};
 pub use self::suggest::{Suggestion, suggest};
 
+mod check;
 mod model;
 mod plan;
 mod run;

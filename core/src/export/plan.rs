@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::arch::RowMap;
 use crate::config::{ExportConfig, ModelConfig};
 use crate::error::{Error, Result, ResultExt};
+use crate::export::check::check;
 use crate::export::model::{Placed, architecture, model_config, place_all};
 use crate::export::split::{OutputFile, split};
 use crate::format::gguf::{Meta, TensorEntry};
@@ -55,6 +56,8 @@ pub struct ExportPlan<'a> {
     pub(crate) files: Vec<OutputFile>,
     /// What the user should know.
     pub notes: Vec<String>,
+    /// What keeps runtimes from loading or using the file as it was meant.
+    pub warnings: Vec<String>,
     /// Why each tensor has its type, for `--verbose`: name, type, reason.
     pub decisions: Vec<(String, &'static str, String)>,
 }
@@ -64,7 +67,8 @@ impl<'a> ExportPlan<'a> {
     ///
     /// # Errors
     /// `Config` for unknown types, ids or keys; `Unsupported` for an architecture or tensors that
-    /// are not known; `Malformed` if the store is damaged; `Limit` if a tensor does not fit a shard.
+    /// are not known; `Malformed` if the store is damaged or the shapes of its tensors are not
+    /// those that the model's config implies; `Limit` if a tensor does not fit a shard.
     pub fn new(
         store: &'a Store<'a>,
         vocab: Option<&Vocab>,
@@ -77,6 +81,7 @@ impl<'a> ExportPlan<'a> {
         let model = model_config(metadata)?;
         let arch = architecture(registry, &model, options.arch)?;
         let placed = place_all(metadata, arch, &model, &config.tensor_map, &mut notes)?;
+        let warnings = check(metadata, arch, &model, &placed)?;
         let generated = arch.generated(&model)?;
         let file_type = file_type(&config.quantization.default_type, registry)
             .context(|| "`quantization.default_type`")?;
@@ -190,7 +195,7 @@ impl<'a> ExportPlan<'a> {
         if let (Some(cap), [_]) = (config.shard_size, files.as_slice()) {
             notes.push(format!("everything fits in one file of {cap} bytes, so it is not split"));
         }
-        Ok(Self { store, outputs, files, notes, decisions })
+        Ok(Self { store, outputs, files, notes, warnings, decisions })
     }
 
     /// Number of tensors.

@@ -55,6 +55,9 @@ pub(crate) fn run(
     for note in &plan.notes {
         console.note(note);
     }
+    for warning in &plan.warnings {
+        console.warn(warning);
+    }
     for (name, ty, why) in &plan.decisions {
         console.detail(format!("{name}: {ty} ({why})"));
     }
