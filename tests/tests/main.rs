@@ -13,6 +13,7 @@ mod block_laws;
 mod edges;
 mod flow;
 mod hostile;
+mod models;
 mod oracle;
 mod quant_golden;
 mod quant_laws;

@@ -81,6 +81,7 @@ impl ImportConfig {
         }
         if let Some(metadata) = fields.map("metadata")? {
             config.metadata = metadata.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+            super::metadata::validate(&config.metadata)?;
         }
         for (index, entry) in fields.list("tensor_map")?.iter().enumerate() {
             config.tensor_map.push(mapping(entry, &format!("tensor_map[{index}]"))?);

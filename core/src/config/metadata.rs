@@ -1,12 +1,14 @@
 //! The `metadata` block of `import_config.json`: what a model is, in a handful of plain keys.
 //!
-//! For people to read and edit; an export takes its numbers from the whole `config.json`.
+//! For people to read and edit: an export takes its numbers from the whole `config.json`, with what
+//! was edited here laid over it.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
 use super::ModelConfig;
+use crate::error::{Error, Result};
 
 /// What kind of value a key may have.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -27,6 +29,9 @@ struct Field {
 const fn field(name: &'static str, kind: Kind, aliases: &'static [&'static str]) -> Field {
     Field { name, kind, aliases }
 }
+
+/// The key for the name of the model's class, a list in configs.
+const CLASS: &str = "architecture";
 
 /// Encoder-decoder models count for their decoder; GPT-2 has names of its own.
 const FIELDS: &[Field] = &[
@@ -82,7 +87,7 @@ pub fn extract(
         .or_else(|| config?.value(&["model_type"])?.as_str().map(str::to_owned))
         .or_else(|| embedded_class(safetensors_metadata));
     if let Some(class) = class {
-        out.insert("architecture".to_owned(), Value::from(class));
+        out.insert(CLASS.to_owned(), Value::from(class));
     }
     for field in FIELDS {
         let stated = field.aliases.iter().find_map(|alias| from_config(config?, field, alias));
@@ -99,11 +104,98 @@ pub fn extract(
     out
 }
 
+/// Checks what a user wrote in the block. Keys that are not known may hold anything, and null says
+/// nothing.
+///
+/// # Errors
+/// `Config`, naming key and value, if a value is not of the kind that its key wants.
+pub fn validate(block: &BTreeMap<String, Value>) -> Result<()> {
+    let class = field(CLASS, Kind::Text, &[]);
+    for field in FIELDS.iter().chain([&class]) {
+        let Some(value) = block.get(field.name).filter(|value| !value.is_null()) else { continue };
+        if !field.accepts(value) {
+            let shown: String = value.to_string().chars().take(60).collect();
+            return Err(Error::config(format!(
+                "`metadata.{}` is `{shown}`, expected {}",
+                field.name,
+                field.kind.describe()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The config with the user's edits: the values of the block that are not what [`extract`] finds in
+/// the config. An edit replaces the key under every name that the config has for it; keys that are
+/// not known go in as they are.
+#[must_use]
+pub fn edited(config: &ModelConfig, block: &BTreeMap<String, Value>) -> ModelConfig {
+    let found = extract(Some(config), &BTreeMap::new());
+    let mut out = config.clone();
+    for (name, value) in block {
+        let before = found.get(name).or_else(|| config.value(&[name]));
+        if value.is_null() || before.is_some_and(|before| same(before, value)) {
+            continue;
+        }
+        if name == CLASS {
+            out.set("architectures", Value::from(vec![value.clone()]));
+            continue;
+        }
+        let known = FIELDS.iter().find(|field| field.name == name);
+        let aliases = known.map_or(&[][..], |field| field.aliases);
+        let mut present = false;
+        for alias in aliases.iter().filter(|alias| config.value(&[alias]).is_some()) {
+            out.set(alias, value.clone());
+            present = true;
+        }
+        if !present {
+            out.set(name, value.clone());
+        }
+        if name == "rope_theta" {
+            set_nested_theta(&mut out, value);
+        }
+    }
+    out
+}
+
+/// Values that mean the same: `1` and `1.0` do.
+fn same(a: &Value, b: &Value) -> bool {
+    a == b || a.as_f64().is_some_and(|number| b.as_f64() == Some(number))
+}
+
+/// Replaces the base in the objects that hold the parameters of rotary embeddings, where it would
+/// win over the plain key. Models with two kinds of layers have one set for each; the common key
+/// stands for the layers with full attention.
+fn set_nested_theta(config: &mut ModelConfig, theta: &Value) {
+    for key in ["rope_parameters", "rope_scaling"] {
+        let Some(Value::Object(mut object)) = config.value(&[key]).cloned() else { continue };
+        let full = object.get_mut("full_attention").and_then(Value::as_object_mut);
+        if let Some(old) = full.and_then(|full| full.get_mut("rope_theta")) {
+            *old = theta.clone();
+        }
+        if let Some(old) = object.get_mut("rope_theta") {
+            *old = theta.clone();
+        }
+        config.set(key, Value::Object(object));
+    }
+}
+
+impl Kind {
+    fn describe(self) -> &'static str {
+        match self {
+            Self::Integer => "a non-negative integer",
+            Self::Number => "a number that is not negative",
+            Self::Text => "a text that is not empty",
+            Self::Truth => "true or false",
+        }
+    }
+}
+
 impl Field {
     fn accepts(&self, value: &Value) -> bool {
         match self.kind {
-            Kind::Integer => value.is_u64() || value.is_i64(),
-            Kind::Number => value.is_number(),
+            Kind::Integer => value.is_u64(),
+            Kind::Number => value.as_f64().is_some_and(|number| number >= 0.0),
             Kind::Text => value.as_str().is_some_and(|text| !text.is_empty()),
             Kind::Truth => value.is_boolean(),
         }
@@ -155,6 +247,7 @@ fn parsed(text: &str) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     fn block(json: Option<&str>, metadata: &[(&str, &str)]) -> String {
         let config = json.and_then(|json| ModelConfig::parse(json.as_bytes()).ok());
@@ -190,6 +283,79 @@ mod tests {
         let wrapper = r#"{"architectures":["VL"],"hidden_size":1,
             "text_config":{"hidden_size":2,"architectures":null,"num_attention_heads":"x"}}"#;
         assert_eq!(block(Some(wrapper), &[]), r#"{"architecture":"VL","hidden_size":2}"#);
+    }
+
+    fn map(value: Value) -> BTreeMap<String, Value> {
+        value.as_object().cloned().unwrap_or_default().into_iter().collect()
+    }
+
+    fn with_edits(config: Value, block: Value) -> ModelConfig {
+        let config = ModelConfig::from_map(config.as_object().cloned().unwrap_or_default());
+        edited(&config, &map(block))
+    }
+
+    #[test]
+    fn edits_replace_the_name_in_use() {
+        let gpt2 = json!({"n_embd": 4, "n_ctx": 9, "n_positions": 9, "n_layer": 1});
+        let config = with_edits(
+            gpt2,
+            json!({"hidden_size": 8, "max_position_embeddings": 7, "head_dim": 2}),
+        );
+        for (key, value) in [("n_embd", 8), ("n_ctx", 7), ("n_positions", 7), ("head_dim", 2)] {
+            assert_eq!(config.u64(&[key]).ok().flatten(), Some(value), "{key}");
+        }
+        assert!(!config.is_stated("hidden_size") && !config.is_stated("max_position_embeddings"));
+        let nested = json!({"hidden_size": 1, "text_config": {"hidden_size": 2}});
+        let nested = with_edits(nested, json!({"hidden_size": 3}));
+        assert_eq!(nested.u64(&["hidden_size"]).ok().flatten(), Some(3));
+    }
+
+    #[test]
+    fn what_is_not_edited_stays_as_it_is() {
+        let config = json!({"architectures": ["A"], "num_hidden_layers": 2, "rope_theta": 10000,
+            "rope_parameters": {"rope_theta": 5.0}, "num_key_value_heads": null, "odd": [1]});
+        let same = json!({"architecture": "A", "num_layers": 2, "rope_theta": 1e4, "odd": [1],
+            "num_key_value_heads": null, "vocab_size": null});
+        assert_eq!(
+            Some(&with_edits(config.clone(), same)),
+            config.as_object().cloned().map(ModelConfig::from_map).as_ref()
+        );
+    }
+
+    #[test]
+    fn a_class_and_a_rotary_base_can_be_edited() {
+        let config = json!({"architectures": ["A"], "model_type": "a", "rope_parameters":
+            {"rope_theta": 1.0, "full_attention": {"rope_theta": 2.0, "factor": 3}}});
+        let config =
+            with_edits(config, json!({"architecture": "B", "rope_theta": 7, "extra": "x"}));
+        assert_eq!(config.architecture(), Some("B"));
+        assert_eq!(
+            config.value(&["rope_parameters"]),
+            Some(&json!({"rope_theta": 7, "full_attention": {"rope_theta": 7, "factor": 3}}))
+        );
+        assert_eq!(config.value(&["rope_theta"]), Some(&json!(7)));
+        assert_eq!(config.str(&["extra"]).ok().flatten(), Some("x"));
+    }
+
+    #[test]
+    fn wrong_kinds_are_named() {
+        let error = |block: Value| validate(&map(block)).err().map(|e| e.to_string());
+        for (key, bad) in [
+            ("num_layers", json!(-1)),
+            ("hidden_size", json!(1.5)),
+            ("vocab_size", json!("many")),
+            ("rope_theta", json!("10000")),
+            ("rms_norm_eps", json!(-1e-5)),
+            ("tie_word_embeddings", json!(1)),
+            ("torch_dtype", json!(16)),
+            ("architecture", json!(["A"])),
+        ] {
+            let said = error(json!({ key: bad })).unwrap_or_default();
+            assert!(said.starts_with(&format!("`metadata.{key}` is `{bad}`, expected ")), "{said}");
+        }
+        let fine = json!({"num_layers": 2, "rope_theta": 10000, "head_dim": null, "mine": [-1],
+            "tie_word_embeddings": false, "architecture": "A"});
+        assert_eq!(error(fine), None);
     }
 
     #[test]

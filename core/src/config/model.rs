@@ -44,6 +44,11 @@ impl ModelConfig {
         Self { root, merged }
     }
 
+    /// Puts a value over what the file says; [`Self::root`] stays as it is.
+    pub(crate) fn set(&mut self, key: &str, value: Value) {
+        self.merged.insert(key.to_owned(), value);
+    }
+
     /// The keys as they are in the file.
     #[must_use]
     pub fn root(&self) -> &Map<String, Value> {
