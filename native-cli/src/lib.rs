@@ -4,6 +4,7 @@
 pub mod exit;
 
 mod args;
+mod behind;
 mod cmd;
 mod folder;
 mod interrupt;

@@ -11,6 +11,7 @@ use gmat_core::{Error, Registry, Result, ResultExt};
 
 use super::{budget, read_config, write_generated};
 use crate::args::{Common, Export};
+use crate::behind::write_behind;
 use crate::folder::Folder;
 use crate::report::Console;
 use crate::staging::StagedFiles;
@@ -68,7 +69,8 @@ pub(crate) fn run(
     console.line(format!("Exporting to GGUF{how}: {}", args.output.display()));
     console.line(format!("Processing {} tensors...", plan.tensors()));
     let mut staging = StagedFiles::new(&output_folder)?;
-    let result = plan.run(registry, &mut staging, budget(common)?, console);
+    let budget = budget(common)?;
+    let result = write_behind(&mut staging, |sink| plan.run(registry, sink, budget, console));
     console.end();
     result?;
     staging.commit()?;

@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 
 use super::{budget, read_config, write_generated};
 use crate::args::{Common, Import};
+use crate::behind::write_behind;
 use crate::folder::Folder;
 use crate::report::Console;
 use crate::size::{show_count, show_size};
@@ -73,8 +74,10 @@ pub(crate) fn run(
         model.shards.len(),
         config.block_format
     ));
-    let written =
-        plan.run(&folder, model_files, tokens.as_deref(), &mut staging, budget(common)?, console);
+    let budget = budget(common)?;
+    let written = write_behind(&mut staging, |sink| {
+        plan.run(&folder, model_files, tokens.as_deref(), sink, budget, console)
+    });
     console.end();
     let written = written?;
     staging.commit()?;
