@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::arch::RowMap;
+use crate::block::BlockFormat;
 use crate::config::{ExportConfig, ModelConfig};
 use crate::error::{Error, Result, ResultExt};
 use crate::export::check::check;
@@ -11,7 +12,7 @@ use crate::export::split::{OutputFile, split};
 use crate::format::gguf::{Meta, TensorEntry};
 use crate::format::store::Index;
 use crate::general::{self, ModelFacts, Parameters};
-use crate::quant::{BlockSize, QuantType};
+use crate::quant::QuantType;
 use crate::recipe::{self, FileType, Why};
 use crate::registry::{Registry, unknown};
 use crate::store::Store;
@@ -39,6 +40,8 @@ pub(crate) enum Data {
     Stored {
         /// Its index.
         index: Box<Index>,
+        /// How its rows are stored.
+        format: &'static dyn BlockFormat,
         /// Its name in the source, for messages.
         name: String,
         rows: RowMap,
@@ -139,7 +142,10 @@ impl<'a> ExportPlan<'a> {
                 _ => {}
             }
             decisions.push((tensor.name.clone(), quant.name(), choice.why.to_string()));
-            outputs.push(stored(tensor, index, dims, quant)?);
+            let format = registry
+                .block(&index.format)
+                .context(|| format!("tensor `{}`", tensor.record.name))?;
+            outputs.push(stored(tensor, index, format, dims, quant)?);
         }
         if !kept.is_empty() {
             notes.push(format!(
@@ -151,7 +157,7 @@ impl<'a> ExportPlan<'a> {
         let f32 = available("f32", registry)?;
         for tensor in generated {
             let elems = tensor.values.len() as u64;
-            let len = len_of(f32.block(), elems).ok_or_else(|| Error::limit("tensor too large"))?;
+            let len = f32.block().len_of(elems).ok_or_else(|| Error::limit("tensor too large"))?;
             let entry = TensorEntry {
                 name: tensor.name,
                 dims: vec![elems],
@@ -278,11 +284,12 @@ fn recipe_model<'a>(arch: &'a str, model: &ModelConfig) -> Result<recipe::Model<
 fn stored(
     tensor: Placed<'_>,
     index: Index,
+    format: &'static dyn BlockFormat,
     dims: Vec<u64>,
     quant: &'static dyn QuantType,
 ) -> Result<Output> {
     let elems = index.shape.elems();
-    let len = len_of(quant.block(), elems).ok_or_else(|| {
+    let len = quant.block().len_of(elems).ok_or_else(|| {
         Error::shape(format!(
             "tensor `{}` has {elems} elements, which are not whole blocks of `{}`",
             tensor.name,
@@ -297,15 +304,12 @@ fn stored(
         quant,
         data: Data::Stored {
             index: Box::new(index),
+            format,
             name: tensor.record.name.clone(),
             rows: tensor.rows,
             head_rows,
         },
     })
-}
-
-fn len_of(block: BlockSize, elems: u64) -> Option<u64> {
-    block.len_of(elems)
 }
 
 /// Position of a tensor in the file: embedding, other globals, blocks by number, output.

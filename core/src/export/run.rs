@@ -12,7 +12,6 @@ use crate::io::{Chunk, Sink};
 use crate::pipeline::{Budget, Buffers, drive};
 use crate::progress::{Event, Progress, notify};
 use crate::quant::QuantCx;
-use crate::registry::Registry;
 use crate::store::tensor_file;
 use crate::tensor::mem_len;
 
@@ -37,23 +36,14 @@ impl ExportPlan<'_> {
     /// incomplete.
     pub fn run(
         &self,
-        registry: &Registry,
         sink: &mut dyn Sink,
         budget: Budget,
         progress: &mut dyn Progress,
     ) -> Result<()> {
-        let in_flight = budget.units(self.unit_cost(registry)?)?;
+        let in_flight = budget.units(self.unit_cost())?;
         let bytes = self.outputs.iter().map(source_len).sum();
         notify(progress, Event::Start { tensors: self.outputs.len(), bytes })?;
         let places: Vec<String> = self.outputs.iter().map(|output| self.place(output)).collect();
-        let formats = self
-            .outputs
-            .iter()
-            .map(|output| match &output.data {
-                Data::Stored { index, .. } => registry.block(&index.format).map(Some),
-                Data::Generated(_) => Ok(None),
-            })
-            .collect::<Result<Vec<_>>>()?;
         let place = |unit: &Unit| places.get(unit.output).cloned().unwrap_or_default();
         let buffers = Buffers::default();
         let mut files = self.files.iter();
@@ -68,8 +58,7 @@ impl ExportPlan<'_> {
             |unit, input| {
                 let output =
                     outputs.get(unit.output).ok_or_else(|| Error::shape("no such unit"))?;
-                let format = formats.get(unit.output).copied().flatten();
-                quantize(output, format, unit, input.as_ref(), &buffers).context(|| place(unit))
+                quantize(output, unit, input.as_ref(), &buffers).context(|| place(unit))
             },
             |unit, quantized| {
                 let Some(output) = outputs.get(unit.output) else { return Ok(()) };
@@ -133,11 +122,10 @@ impl ExportPlan<'_> {
     }
 
     /// Bytes that one unit under way needs at most.
-    fn unit_cost(&self, registry: &Registry) -> Result<u64> {
+    fn unit_cost(&self) -> u64 {
         let mut most = 0;
         for output in &self.outputs {
             let Data::Stored { index, head_rows, .. } = &output.data else { continue };
-            registry.block(&index.format).context(|| self.place(output))?;
             let (all, cols) = index.matrix();
             let values = unit_rows(index, *head_rows).min(all).saturating_mul(cols);
             let stored = index.groups.iter().map(|group| group.len).max().unwrap_or(0);
@@ -145,7 +133,7 @@ impl ExportPlan<'_> {
             // groups do not line up) and the output.
             most = most.max(values.saturating_mul(12).saturating_add(2 * stored));
         }
-        Ok(most)
+        most
     }
 
     fn read(&self, unit: &Unit) -> Result<Option<Input<'_>>> {
@@ -192,18 +180,14 @@ fn unit_source_len(output: &Output, unit: &Unit) -> u64 {
 /// The bytes of one unit in the output.
 fn quantize(
     output: &Output,
-    format: Option<&'static dyn BlockFormat>,
     unit: &Unit,
     input: Option<&Input<'_>>,
     buffers: &Buffers,
 ) -> Result<Vec<u8>> {
-    let (Data::Stored { index, rows, .. }, Some(format), Some(input)) =
-        (&output.data, format, input)
-    else {
-        let Data::Generated(values) = &output.data else {
-            return Err(Error::shape("a stored tensor without input"));
-        };
-        return encode(output, values, values.len(), buffers);
+    let (index, format, rows, input) = match (&output.data, input) {
+        (Data::Generated(values), _) => return encode(output, values, values.len(), buffers),
+        (Data::Stored { index, format, rows, .. }, Some(input)) => (index, *format, rows, input),
+        (Data::Stored { .. }, None) => return Err(Error::shape("a stored tensor without input")),
     };
     if unit.rows.is_empty() {
         return Ok(buffers.bytes());

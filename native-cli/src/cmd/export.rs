@@ -70,7 +70,7 @@ pub(crate) fn run(
     console.line(format!("Processing {} tensors...", plan.tensors()));
     let mut staging = StagedFiles::new(&output_folder)?;
     let budget = budget(common)?;
-    let result = write_behind(&mut staging, |sink| plan.run(registry, sink, budget, console));
+    let result = write_behind(&mut staging, |sink| plan.run(sink, budget, console));
     console.end();
     result?;
     staging.commit()?;
