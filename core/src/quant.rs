@@ -50,6 +50,30 @@ pub struct QuantCx<'a> {
     pub cols: usize,
     /// One non-negative weight per column, `cols` of them.
     pub importance: Option<&'a [f32]>,
+    /// How scales, minima and codes are chosen.
+    pub search: Search,
+}
+
+impl<'a> QuantCx<'a> {
+    /// Rows of `cols` elements, quantized like ggml's reference does.
+    #[must_use]
+    pub fn standard(cols: usize, importance: Option<&'a [f32]>) -> Self {
+        Self { cols, importance, search: Search::Standard }
+    }
+}
+
+/// How scales, minima and codes of a block are chosen.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Search {
+    /// As ggml's reference quantizer does, to the byte.
+    Standard,
+    /// A joint search from there on, in the same layout and never worse under
+    /// [`QuantType::weights`].
+    Trellis {
+        /// Price of differences between scales of neighbouring groups, in hundredths of the mean
+        /// error of a group per step of the scale.
+        lambda: f32,
+    },
 }
 
 /// One GGUF tensor type, or another way to fill one. Called once per group of rows.
@@ -72,6 +96,14 @@ pub trait QuantType: Sync {
     /// `Shape` if lengths do not fit; `Malformed` if a value is not finite or too large for the
     /// type, naming row and column; `Config` if importance is required and missing.
     fn quantize(&self, values: &[f32], cx: &QuantCx<'_>, out: &mut [u8]) -> Result<()>;
+
+    /// How much a squared error counts at each value of whole rows: what [`Search::Trellis`]
+    /// minimizes is the sum of `weight * (value - quantized)^2` over a block. `out` is as long as
+    /// `values`.
+    ///
+    /// # Errors
+    /// `Shape` if lengths do not fit.
+    fn weights(&self, values: &[f32], cx: &QuantCx<'_>, out: &mut [f32]) -> Result<()>;
 
     /// Dequantizes whole blocks; `out` has exactly the right length.
     ///
@@ -99,6 +131,18 @@ pub trait RowKernel: Sync + 'static {
 
     /// Quantizes one row.
     fn quantize_row(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]);
+
+    /// Improves a row that [`Self::quantize_row`] has filled, see [`Search::Trellis`]: a block is
+    /// replaced only by one with less weighted error. Types without a search leave it as it is.
+    fn improve_row(_x: &[f32], _importance: Option<&[f32]>, _lambda: f32, _out: &mut [u8]) {}
+
+    /// How much the squared error of each element of a row counts, see [`QuantType::weights`].
+    fn weigh_row(_x: &[f32], importance: Option<&[f32]>, out: &mut [f32]) {
+        match importance {
+            Some(importance) => out.copy_from_slice(importance),
+            None => out.fill(1.0),
+        }
+    }
 
     /// Dequantizes any number of blocks.
     fn dequantize_blocks(bytes: &[u8], out: &mut [f32]);
@@ -148,6 +192,9 @@ impl<K: RowKernel> QuantType for RowWise<K> {
         }
         for (index, (row, out)) in values.chunks(cx.cols).zip(out.chunks_mut(row_len)).enumerate() {
             K::quantize_row(row, cx.importance, out);
+            if let Search::Trellis { lambda } = cx.search {
+                K::improve_row(row, cx.importance, lambda, out);
+            }
             // Without an early exit first: that vectorizes, and almost every row passes.
             let blocks = out.chunks_exact(K::BYTES);
             if blocks.clone().fold(true, |finite, block| finite & K::block_is_finite(block)) {
@@ -162,6 +209,26 @@ impl<K: RowKernel> QuantType for RowWise<K> {
                 ))
                 .with_hint("use `f32` or `bf16` for this tensor"));
             }
+        }
+        Ok(())
+    }
+
+    fn weights(&self, values: &[f32], cx: &QuantCx<'_>, out: &mut [f32]) -> Result<()> {
+        let fits = cx.cols > 0
+            && cx.cols.is_multiple_of(K::ELEMS)
+            && values.len().is_multiple_of(cx.cols)
+            && cx.importance.is_none_or(|importance| importance.len() == cx.cols);
+        if !fits || out.len() != values.len() {
+            return Err(Error::shape(format!(
+                "{} values and {} weights do not fit rows of {} in `{}`",
+                values.len(),
+                out.len(),
+                cx.cols,
+                K::NAME
+            )));
+        }
+        for (row, out) in values.chunks(cx.cols).zip(out.chunks_mut(cx.cols)) {
+            K::weigh_row(row, cx.importance, out);
         }
         Ok(())
     }

@@ -42,13 +42,13 @@ fn figure(speed: Option<f64>) -> String {
 fn quantize(q: &dyn QuantType, x: &[f32], importance: Option<&[f32]>) -> f64 {
     let cols = x.len() / usize::try_from(ROWS).unwrap_or(1);
     let mut out = vec![0; quantized_len(q, x)];
-    let cx = QuantCx { cols, importance };
+    let cx = QuantCx::standard(cols, importance);
     speed(x.len(), || black_box(q.quantize(black_box(x), &cx, &mut out)).is_ok())
 }
 
 fn dequantize(q: &dyn QuantType, x: &[f32], importance: &[f32]) -> f64 {
     let mut bytes = vec![0; quantized_len(q, x)];
-    let cx = QuantCx { cols: importance.len(), importance: Some(importance) };
+    let cx = QuantCx::standard(importance.len(), Some(importance));
     let mut out = vec![0.0; x.len()];
     let ready = q.quantize(x, &cx, &mut bytes).is_ok();
     speed(x.len(), || ready && black_box(q.dequantize(black_box(&bytes), &mut out)).is_ok())

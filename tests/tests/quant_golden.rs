@@ -45,7 +45,7 @@ fn registry() -> Registry {
 fn quantize(q: &dyn QuantType, x: &[f32], cols: usize, importance: Option<&[f32]>) -> Vec<u8> {
     let len = q.block().len_of(x.len() as u64).expect("whole blocks");
     let mut out = vec![0xaa; usize::try_from(len).expect("fits in memory")];
-    q.quantize(x, &QuantCx { cols, importance }, &mut out).expect("golden input is fine");
+    q.quantize(x, &QuantCx::standard(cols, importance), &mut out).expect("golden input is fine");
     out
 }
 

@@ -33,7 +33,7 @@ fn quantize_with(
 ) -> Result<Vec<u8>, Error> {
     let len = q.block().len_of(x.len() as u64).expect("whole blocks");
     let mut out = vec![0x55; usize::try_from(len).expect("fits in memory")];
-    q.quantize(x, &QuantCx { cols, importance }, &mut out).map(|()| out)
+    q.quantize(x, &QuantCx::standard(cols, importance), &mut out).map(|()| out)
 }
 
 fn dequantize(q: &dyn QuantType, bytes: &[u8], elems: usize) -> Vec<f32> {
@@ -204,7 +204,7 @@ fn lengths_that_do_not_fit_are_shape_errors() {
         let try_quantize = |values: usize, cols: usize, out: usize| {
             let importance = weights.get(..cols);
             let mut out = vec![0; out];
-            q.quantize(&vec![0.5; values], &QuantCx { cols, importance }, &mut out)
+            q.quantize(&vec![0.5; values], &QuantCx::standard(cols, importance), &mut out)
         };
         is_shape(try_quantize(2 * elems, 0, 2 * bytes));
         is_shape(try_quantize(2 * elems, 2 * elems, 2 * bytes - 1));
@@ -214,7 +214,7 @@ fn lengths_that_do_not_fit_are_shape_errors() {
             is_shape(try_quantize(2 * elems + 1, 2 * elems + 1, 2 * bytes));
             is_shape(try_quantize(2 * elems - 1, 2 * elems - 1, 2 * bytes));
         }
-        let cx = QuantCx { cols: 2 * elems, importance: Some(&weights[..elems]) };
+        let cx = QuantCx::standard(2 * elems, Some(&weights[..elems]));
         is_shape(q.quantize(&vec![0.5; 2 * elems], &cx, &mut vec![0; 2 * bytes]));
         is_shape(q.dequantize(&vec![0; 2 * bytes], &mut vec![0.0; 3 * elems]));
         is_shape(q.dequantize(&vec![0; 2 * bytes - 1], &mut vec![0.0; 2 * elems]));

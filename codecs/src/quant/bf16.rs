@@ -9,37 +9,22 @@
 //! "ggml_type". Name: `bf16`.
 //! Limits: magnitudes that round above 3.39e38 are refused; importance is of no use.
 
-use gmat_core::quant::{Need, RowKernel, RowWise};
+use gmat_core::quant::Need;
 use gmat_core::register_quant;
 
 use crate::narrow::{bf16_bits, bf16_value};
-use crate::simd::dispatch::{self, RowCode};
+use crate::simd::dispatch::{RowCode, dispatched};
 
 /// The kernel of `bf16`.
 pub(crate) struct Bf16;
 
-impl RowKernel for Bf16 {
+impl RowCode for Bf16 {
     const NAME: &'static str = "bf16";
     const GGML_TYPE: u32 = 30;
     const ELEMS: usize = 1;
     const BYTES: usize = 2;
     const NEED: Need = Need::Ignored;
 
-    fn quantize_row(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-        dispatch::quantize::<Self>(x, importance, out);
-    }
-
-    fn dequantize_blocks(bytes: &[u8], out: &mut [f32]) {
-        dispatch::dequantize::<Self>(bytes, out);
-    }
-
-    #[inline]
-    fn block_is_finite(block: &[u8]) -> bool {
-        matches!(block, &[low, high] if u16::from_le_bytes([low, high]) & 0x7f80 != 0x7f80)
-    }
-}
-
-impl RowCode for Bf16 {
     #[inline(always)]
     fn quantize<const N32: usize, const N16: usize>(
         x: &[f32],
@@ -57,6 +42,11 @@ impl RowCode for Bf16 {
             *value = bf16_value(u16::from_le_bytes(bytes));
         }
     }
+
+    #[inline]
+    fn block_is_finite(block: &[u8]) -> bool {
+        matches!(block, &[low, high] if u16::from_le_bytes([low, high]) & 0x7f80 != 0x7f80)
+    }
 }
 
-register_quant!(RowWise::<Bf16>::new());
+register_quant!(dispatched::<Bf16>());

@@ -8,37 +8,22 @@
 //! Definition: ggml type 1 (`F16`), GGUF specification, "ggml_type".
 //! Name: `f16`. Limits: magnitudes that round above 65504 are refused; importance is of no use.
 
-use gmat_core::quant::{Need, RowKernel, RowWise};
+use gmat_core::quant::Need;
 use gmat_core::register_quant;
 
 use crate::narrow::{f16_bits, f16_value};
-use crate::simd::dispatch::{self, RowCode};
+use crate::simd::dispatch::{RowCode, dispatched};
 
 /// The kernel of `f16`.
 pub(crate) struct F16;
 
-impl RowKernel for F16 {
+impl RowCode for F16 {
     const NAME: &'static str = "f16";
     const GGML_TYPE: u32 = 1;
     const ELEMS: usize = 1;
     const BYTES: usize = 2;
     const NEED: Need = Need::Ignored;
 
-    fn quantize_row(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-        dispatch::quantize::<Self>(x, importance, out);
-    }
-
-    fn dequantize_blocks(bytes: &[u8], out: &mut [f32]) {
-        dispatch::dequantize::<Self>(bytes, out);
-    }
-
-    #[inline]
-    fn block_is_finite(block: &[u8]) -> bool {
-        matches!(block, &[_, high] if high & 0x7c != 0x7c)
-    }
-}
-
-impl RowCode for F16 {
     #[inline(always)]
     fn quantize<const N32: usize, const N16: usize>(
         x: &[f32],
@@ -56,6 +41,11 @@ impl RowCode for F16 {
             *value = f16_value(u16::from_le_bytes(bytes));
         }
     }
+
+    #[inline]
+    fn block_is_finite(block: &[u8]) -> bool {
+        matches!(block, &[_, high] if high & 0x7c != 0x7c)
+    }
 }
 
-register_quant!(RowWise::<F16>::new());
+register_quant!(dispatched::<F16>());

@@ -12,14 +12,14 @@
 //! importance `importance * sqrt(2 s + x^2)`, `s` the mean square of the block. Codes are then chosen
 //! for `d` before its rounding to half precision.
 
-use gmat_core::quant::{Need, RowKernel, RowWise};
+use gmat_core::quant::Need;
 use gmat_core::register_quant;
 
 use crate::block32::{self, LEN};
 use crate::lockstep::{self, squares, sum, weigh};
 use crate::narrow::{f16_is_finite, read_f16, store_f16};
 use crate::search::table::{self, VALUES};
-use crate::simd::dispatch::{self, RowCode};
+use crate::simd::dispatch::{RowCode, dispatched};
 use crate::superblock::refuse_large;
 
 const BYTES: usize = 18;
@@ -27,28 +27,13 @@ const BYTES: usize = 18;
 /// The kernel of `iq4_nl`.
 pub(crate) struct Iq4Nl;
 
-impl RowKernel for Iq4Nl {
+impl RowCode for Iq4Nl {
     const NAME: &'static str = "iq4_nl";
     const GGML_TYPE: u32 = 20;
     const ELEMS: usize = LEN;
     const BYTES: usize = BYTES;
     const NEED: Need = Need::Optional;
 
-    fn quantize_row(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-        dispatch::quantize::<Self>(x, importance, out);
-    }
-
-    fn dequantize_blocks(bytes: &[u8], out: &mut [f32]) {
-        dispatch::dequantize::<Self>(bytes, out);
-    }
-
-    #[inline]
-    fn block_is_finite(block: &[u8]) -> bool {
-        matches!(block, &[d0, d1, ..] if f16_is_finite([d0, d1]))
-    }
-}
-
-impl RowCode for Iq4Nl {
     #[inline(always)]
     fn quantize<const N32: usize, const N16: usize>(
         x: &[f32],
@@ -90,6 +75,11 @@ impl RowCode for Iq4Nl {
             }
         }
     }
+
+    #[inline]
+    fn block_is_finite(block: &[u8]) -> bool {
+        matches!(block, &[d0, d1, ..] if f16_is_finite([d0, d1]))
+    }
 }
 
-register_quant!(RowWise::<Iq4Nl>::new());
+register_quant!(dispatched::<Iq4Nl>());

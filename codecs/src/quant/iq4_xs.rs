@@ -16,7 +16,7 @@
 //! importance `importance * sqrt(2 s + x^2)`, `s` the mean square of the super-block. That of largest
 //! magnitude becomes -32, and codes are chosen for `d` before its rounding to half precision.
 
-use gmat_core::quant::{Need, RowKernel, RowWise};
+use gmat_core::quant::Need;
 use gmat_core::register_quant;
 
 use crate::block32;
@@ -25,7 +25,7 @@ use crate::narrow::{f16_is_finite, read_f16, store_f16};
 use crate::round::nearest_in;
 use crate::search::signed::extreme;
 use crate::search::table::{self, VALUES};
-use crate::simd::dispatch::{self, RowCode};
+use crate::simd::dispatch::{RowCode, dispatched};
 use crate::superblock::{LEN, TILE, bytes_at, refuse_large, sums_of_squares};
 
 const BYTES: usize = 136;
@@ -37,28 +37,13 @@ const GROUPS: usize = LEN / GROUP;
 /// The kernel of `iq4_xs`.
 pub(crate) struct Iq4Xs;
 
-impl RowKernel for Iq4Xs {
+impl RowCode for Iq4Xs {
     const NAME: &'static str = "iq4_xs";
     const GGML_TYPE: u32 = 23;
     const ELEMS: usize = LEN;
     const BYTES: usize = BYTES;
     const NEED: Need = Need::Optional;
 
-    fn quantize_row(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-        dispatch::quantize::<Self>(x, importance, out);
-    }
-
-    fn dequantize_blocks(bytes: &[u8], out: &mut [f32]) {
-        dispatch::dequantize::<Self>(bytes, out);
-    }
-
-    #[inline]
-    fn block_is_finite(block: &[u8]) -> bool {
-        matches!(block, &[d0, d1, ..] if f16_is_finite([d0, d1]))
-    }
-}
-
-impl RowCode for Iq4Xs {
     #[inline(always)]
     fn quantize<const N32: usize, const N16: usize>(
         x: &[f32],
@@ -95,6 +80,11 @@ impl RowCode for Iq4Xs {
                 }
             }
         }
+    }
+
+    #[inline]
+    fn block_is_finite(block: &[u8]) -> bool {
+        matches!(block, &[d0, d1, ..] if f16_is_finite([d0, d1]))
     }
 }
 
@@ -149,4 +139,4 @@ fn write(x: &[f32; LEN], scales: &[f32; GROUPS], out: &mut [u8; BYTES]) {
     out[4..8].copy_from_slice(&low.to_le_bytes());
 }
 
-register_quant!(RowWise::<Iq4Xs>::new());
+register_quant!(dispatched::<Iq4Xs>());

@@ -14,41 +14,20 @@
 //! Without importance, errors are magnitudes, and that of a weight `x` counts `|x|`; with it, they
 //! are squares and count `importance * sqrt(s + x^2)`, `s` the mean square of the super-block.
 
-use gmat_core::quant::{Need, RowKernel, RowWise};
+use gmat_core::quant::Need;
 use gmat_core::register_quant;
 
 use crate::affine_k::{self, AffineK, Block};
 use crate::lockstep::{Steps, magnitudes};
 use crate::narrow::{f16_is_finite, read_f16};
 use crate::search::affine::{Spec, divisions, fine_divisions};
-use crate::simd::dispatch::{self, RowCode};
+use crate::simd::dispatch::{RowCode, dispatched};
 use crate::superblock::{LEN, bytes_at, pack_twos, unpack_twos};
 
 const BYTES: usize = 84;
 
 /// The kernel of `q2_k`.
 pub(crate) struct Q2K;
-
-impl RowKernel for Q2K {
-    const NAME: &'static str = "q2_k";
-    const GGML_TYPE: u32 = 10;
-    const ELEMS: usize = LEN;
-    const BYTES: usize = BYTES;
-    const NEED: Need = Need::Optional;
-
-    fn quantize_row(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-        dispatch::quantize::<Self>(x, importance, out);
-    }
-
-    fn dequantize_blocks(bytes: &[u8], out: &mut [f32]) {
-        dispatch::dequantize::<Self>(bytes, out);
-    }
-
-    #[inline]
-    fn block_is_finite(block: &[u8]) -> bool {
-        matches!(block, &[.., d0, d1, m0, m1] if f16_is_finite([d0, d1]) & f16_is_finite([m0, m1]))
-    }
-}
 
 impl AffineK<16, 16, BYTES> for Q2K {
     const LEVELS: u8 = 15;
@@ -81,6 +60,12 @@ impl AffineK<16, 16, BYTES> for Q2K {
 }
 
 impl RowCode for Q2K {
+    const NAME: &'static str = "q2_k";
+    const GGML_TYPE: u32 = 10;
+    const ELEMS: usize = LEN;
+    const BYTES: usize = BYTES;
+    const NEED: Need = Need::Optional;
+
     #[inline(always)]
     fn quantize<const N32: usize, const N16: usize>(
         x: &[f32],
@@ -101,6 +86,11 @@ impl RowCode for Q2K {
             affine_k::dequantize::<16, 16>(d, dmin, &scales, &mins, &codes, out);
         }
     }
+
+    #[inline]
+    fn block_is_finite(block: &[u8]) -> bool {
+        matches!(block, &[.., d0, d1, m0, m1] if f16_is_finite([d0, d1]) & f16_is_finite([m0, m1]))
+    }
 }
 
-register_quant!(RowWise::<Q2K>::new());
+register_quant!(dispatched::<Q2K>());

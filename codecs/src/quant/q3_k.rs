@@ -17,14 +17,14 @@
 //! `importance * sqrt(2 s + x^2)`, `s` the mean square of the super-block, and the same search gives
 //! their levels. In the end codes are rounded anew for the scales as they are stored.
 
-use gmat_core::quant::{Need, RowKernel, RowWise};
+use gmat_core::quant::Need;
 use gmat_core::register_quant;
 
 use crate::lockstep;
 use crate::narrow::{f16_is_finite, read_f16, store_f16};
 use crate::round::{nearest, nearest_byte};
 use crate::search::{refine, signed};
-use crate::simd::dispatch::{self, RowCode};
+use crate::simd::dispatch::{RowCode, dispatched};
 use crate::superblock::{
     LEN, TILE, bytes_at, pack_bits, pack_sixteen_sixes, pack_twos, refuse_large, sums_of_squares,
     unpack_bits, unpack_sixteen_sixes, unpack_twos, values,
@@ -41,28 +41,13 @@ const SCALES: i8 = 32;
 /// The kernel of `q3_k`.
 pub(crate) struct Q3K;
 
-impl RowKernel for Q3K {
+impl RowCode for Q3K {
     const NAME: &'static str = "q3_k";
     const GGML_TYPE: u32 = 11;
     const ELEMS: usize = LEN;
     const BYTES: usize = BYTES;
     const NEED: Need = Need::Optional;
 
-    fn quantize_row(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-        dispatch::quantize::<Self>(x, importance, out);
-    }
-
-    fn dequantize_blocks(bytes: &[u8], out: &mut [f32]) {
-        dispatch::dequantize::<Self>(bytes, out);
-    }
-
-    #[inline]
-    fn block_is_finite(block: &[u8]) -> bool {
-        matches!(block, &[.., d0, d1] if f16_is_finite([d0, d1]))
-    }
-}
-
-impl RowCode for Q3K {
     #[inline(always)]
     fn quantize<const N32: usize, const N16: usize>(
         x: &[f32],
@@ -93,6 +78,11 @@ impl RowCode for Q3K {
             }
             values::<GROUP, GROUP>(&codes, LIMIT.into(), &scale, &[0.0; GROUP], out);
         }
+    }
+
+    #[inline]
+    fn block_is_finite(block: &[u8]) -> bool {
+        matches!(block, &[.., d0, d1] if f16_is_finite([d0, d1]))
     }
 }
 
@@ -191,4 +181,4 @@ fn write(
     out[108..].copy_from_slice(&d);
 }
 
-register_quant!(RowWise::<Q3K>::new());
+register_quant!(dispatched::<Q3K>());

@@ -11,14 +11,14 @@
 //! searched for ([`crate::search::affine`]) with weights `importance * sqrt(s + x^2)`, `s` the mean
 //! square of the row.
 
-use gmat_core::quant::{Need, RowKernel, RowWise};
+use gmat_core::quant::Need;
 use gmat_core::register_quant;
 
 use crate::block32::{self, BATCH, LEN, Parts, apart};
 use crate::narrow::{f16_bits, f16_is_finite, read_f16};
 use crate::row32;
 use crate::search::affine;
-use crate::simd::dispatch::{self, RowCode};
+use crate::simd::dispatch::{RowCode, dispatched};
 
 const BYTES: usize = 20;
 /// The largest code.
@@ -30,28 +30,13 @@ const SEARCH: affine::Spec =
 /// The kernel of `q4_1`.
 pub(crate) struct Q4_1;
 
-impl RowKernel for Q4_1 {
+impl RowCode for Q4_1 {
     const NAME: &'static str = "q4_1";
     const GGML_TYPE: u32 = 3;
     const ELEMS: usize = LEN;
     const BYTES: usize = BYTES;
     const NEED: Need = Need::Optional;
 
-    fn quantize_row(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-        dispatch::quantize::<Self>(x, importance, out);
-    }
-
-    fn dequantize_blocks(bytes: &[u8], out: &mut [f32]) {
-        dispatch::dequantize::<Self>(bytes, out);
-    }
-
-    #[inline]
-    fn block_is_finite(block: &[u8]) -> bool {
-        matches!(block, &[d0, d1, m0, m1, ..] if f16_is_finite([d0, d1]) & f16_is_finite([m0, m1]))
-    }
-}
-
-impl RowCode for Q4_1 {
     #[inline(always)]
     fn quantize<const N32: usize, const N16: usize>(
         x: &[f32],
@@ -83,6 +68,11 @@ impl RowCode for Q4_1 {
             scale: read_f16([*d0, *d1]),
             min: read_f16([*m0, *m1]),
         });
+    }
+
+    #[inline]
+    fn block_is_finite(block: &[u8]) -> bool {
+        matches!(block, &[d0, d1, m0, m1, ..] if f16_is_finite([d0, d1]) & f16_is_finite([m0, m1]))
     }
 }
 
@@ -138,4 +128,4 @@ fn write(d: u16, m: u16, codes: &[u8; LEN], out: &mut [u8; BYTES]) {
     block32::pack_nibbles(codes, packed);
 }
 
-register_quant!(RowWise::<Q4_1>::new());
+register_quant!(dispatched::<Q4_1>());

@@ -14,41 +14,20 @@
 //! Without importance, the error of a weight `x` counts `|x| + sqrt(m)`, `m` the mean square of its
 //! group; with it, `importance * sqrt(2 s + x^2)`, `s` the mean square of the super-block.
 
-use gmat_core::quant::{Need, RowKernel, RowWise};
+use gmat_core::quant::Need;
 use gmat_core::register_quant;
 
 use crate::affine_k::{self, AffineK, Block};
 use crate::lockstep::{Steps, above_deviation};
 use crate::narrow::{f16_is_finite, read_f16};
 use crate::search::affine::{Spec, divisions, fine_divisions};
-use crate::simd::dispatch::{self, RowCode};
+use crate::simd::dispatch::{RowCode, dispatched};
 use crate::superblock::{LEN, bytes_at, pack_nibbles, pack_sixes, unpack_nibbles, unpack_sixes};
 
 const BYTES: usize = 144;
 
 /// The kernel of `q4_k`.
 pub(crate) struct Q4K;
-
-impl RowKernel for Q4K {
-    const NAME: &'static str = "q4_k";
-    const GGML_TYPE: u32 = 12;
-    const ELEMS: usize = LEN;
-    const BYTES: usize = BYTES;
-    const NEED: Need = Need::Optional;
-
-    fn quantize_row(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-        dispatch::quantize::<Self>(x, importance, out);
-    }
-
-    fn dequantize_blocks(bytes: &[u8], out: &mut [f32]) {
-        dispatch::dequantize::<Self>(bytes, out);
-    }
-
-    #[inline]
-    fn block_is_finite(block: &[u8]) -> bool {
-        matches!(block, &[d0, d1, m0, m1, ..] if f16_is_finite([d0, d1]) & f16_is_finite([m0, m1]))
-    }
-}
 
 impl AffineK<32, 8, BYTES> for Q4K {
     const LEVELS: u8 = 63;
@@ -78,6 +57,12 @@ impl AffineK<32, 8, BYTES> for Q4K {
 }
 
 impl RowCode for Q4K {
+    const NAME: &'static str = "q4_k";
+    const GGML_TYPE: u32 = 12;
+    const ELEMS: usize = LEN;
+    const BYTES: usize = BYTES;
+    const NEED: Need = Need::Optional;
+
     #[inline(always)]
     fn quantize<const N32: usize, const N16: usize>(
         x: &[f32],
@@ -97,6 +82,11 @@ impl RowCode for Q4K {
             affine_k::dequantize::<32, 8>(d, dmin, &scales, &mins, &codes, out);
         }
     }
+
+    #[inline]
+    fn block_is_finite(block: &[u8]) -> bool {
+        matches!(block, &[d0, d1, m0, m1, ..] if f16_is_finite([d0, d1]) & f16_is_finite([m0, m1]))
+    }
 }
 
-register_quant!(RowWise::<Q4K>::new());
+register_quant!(dispatched::<Q4K>());

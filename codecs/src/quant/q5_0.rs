@@ -12,14 +12,14 @@
 //! for ([`crate::search::signed`]) with weights `importance * sqrt(s + x^2)`, `s` the mean square of
 //! the row.
 
-use gmat_core::quant::{Need, RowKernel, RowWise};
+use gmat_core::quant::Need;
 use gmat_core::register_quant;
 
 use crate::block32::{self, BATCH, LEN, Parts, apart};
 use crate::narrow::{f16_bits, f16_is_finite, read_f16};
 use crate::row32;
 use crate::search::signed;
-use crate::simd::dispatch::{self, RowCode};
+use crate::simd::dispatch::{RowCode, dispatched};
 
 const BYTES: usize = 22;
 /// Codes are counted from `-LIMIT`.
@@ -30,28 +30,13 @@ const TOP: u8 = 31;
 /// The kernel of `q5_0`.
 pub(crate) struct Q5_0;
 
-impl RowKernel for Q5_0 {
+impl RowCode for Q5_0 {
     const NAME: &'static str = "q5_0";
     const GGML_TYPE: u32 = 6;
     const ELEMS: usize = LEN;
     const BYTES: usize = BYTES;
     const NEED: Need = Need::Optional;
 
-    fn quantize_row(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-        dispatch::quantize::<Self>(x, importance, out);
-    }
-
-    fn dequantize_blocks(bytes: &[u8], out: &mut [f32]) {
-        dispatch::dequantize::<Self>(bytes, out);
-    }
-
-    #[inline]
-    fn block_is_finite(block: &[u8]) -> bool {
-        matches!(block, &[d0, d1, ..] if f16_is_finite([d0, d1]))
-    }
-}
-
-impl RowCode for Q5_0 {
     #[inline(always)]
     fn quantize<const N32: usize, const N16: usize>(
         x: &[f32],
@@ -89,6 +74,11 @@ impl RowCode for Q5_0 {
                 min: -0.0,
             },
         );
+    }
+
+    #[inline]
+    fn block_is_finite(block: &[u8]) -> bool {
+        matches!(block, &[d0, d1, ..] if f16_is_finite([d0, d1]))
     }
 }
 
@@ -144,4 +134,4 @@ fn write(d: u16, codes: &[u8; LEN], out: &mut [u8; BYTES]) {
     block32::pack_nibbles(codes, packed);
 }
 
-register_quant!(RowWise::<Q5_0>::new());
+register_quant!(dispatched::<Q5_0>());

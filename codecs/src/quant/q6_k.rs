@@ -15,14 +15,14 @@
 //! `x^2`, or its importance. The one of largest magnitude becomes -128, the others follow, and codes
 //! are rounded anew for the scales as they are stored.
 
-use gmat_core::quant::{Need, RowKernel, RowWise};
+use gmat_core::quant::Need;
 use gmat_core::register_quant;
 
 use crate::lockstep::{self, squares};
 use crate::narrow::{f16_is_finite, read_f16, store_f16};
 use crate::round::{nearest, nearest_byte};
 use crate::search::signed::{self, NEGLIGIBLE};
-use crate::simd::dispatch::{self, RowCode};
+use crate::simd::dispatch::{RowCode, dispatched};
 use crate::superblock::{LEN, TILE, bytes_at, pack_twos, refuse_large, unpack_twos, values};
 
 const BYTES: usize = 210;
@@ -34,28 +34,13 @@ const LIMIT: i8 = 32;
 /// The kernel of `q6_k`.
 pub(crate) struct Q6K;
 
-impl RowKernel for Q6K {
+impl RowCode for Q6K {
     const NAME: &'static str = "q6_k";
     const GGML_TYPE: u32 = 14;
     const ELEMS: usize = LEN;
     const BYTES: usize = BYTES;
     const NEED: Need = Need::Optional;
 
-    fn quantize_row(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-        dispatch::quantize::<Self>(x, importance, out);
-    }
-
-    fn dequantize_blocks(bytes: &[u8], out: &mut [f32]) {
-        dispatch::dequantize::<Self>(bytes, out);
-    }
-
-    #[inline]
-    fn block_is_finite(block: &[u8]) -> bool {
-        matches!(block, &[.., d0, d1] if f16_is_finite([d0, d1]))
-    }
-}
-
-impl RowCode for Q6K {
     #[inline(always)]
     fn quantize<const N32: usize, const N16: usize>(
         x: &[f32],
@@ -85,6 +70,11 @@ impl RowCode for Q6K {
             let codes = unpack(block);
             values::<GROUP, GROUP>(&codes, LIMIT.into(), &scale, &[0.0; GROUP], out);
         }
+    }
+
+    #[inline]
+    fn block_is_finite(block: &[u8]) -> bool {
+        matches!(block, &[.., d0, d1] if f16_is_finite([d0, d1]))
     }
 }
 
@@ -173,4 +163,4 @@ fn unpack(block: &[u8; BYTES]) -> [u8; LEN] {
     codes
 }
 
-register_quant!(RowWise::<Q6K>::new());
+register_quant!(dispatched::<Q6K>());

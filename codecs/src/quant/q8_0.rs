@@ -10,41 +10,26 @@
 //! `d` is the largest magnitude divided by 127; codes are rounded to nearest, ties away from zero,
 //! with `d` before its own rounding to half precision.
 
-use gmat_core::quant::{Need, RowKernel, RowWise};
+use gmat_core::quant::Need;
 use gmat_core::register_quant;
 
 use crate::block32::{self, BATCH, LEN, apart};
 use crate::narrow::{f16_is_finite, read_f16};
 use crate::round::half_away;
-use crate::simd::dispatch::{self, RowCode};
+use crate::simd::dispatch::{RowCode, dispatched};
 
 const BYTES: usize = 34;
 
 /// The kernel of `q8_0`.
 pub(crate) struct Q8_0;
 
-impl RowKernel for Q8_0 {
+impl RowCode for Q8_0 {
     const NAME: &'static str = "q8_0";
     const GGML_TYPE: u32 = 8;
     const ELEMS: usize = LEN;
     const BYTES: usize = BYTES;
     const NEED: Need = Need::Ignored;
 
-    fn quantize_row(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-        dispatch::quantize::<Self>(x, importance, out);
-    }
-
-    fn dequantize_blocks(bytes: &[u8], out: &mut [f32]) {
-        dispatch::dequantize::<Self>(bytes, out);
-    }
-
-    #[inline]
-    fn block_is_finite(block: &[u8]) -> bool {
-        matches!(block, &[d0, d1, ..] if f16_is_finite([d0, d1]))
-    }
-}
-
-impl RowCode for Q8_0 {
     #[inline(always)]
     fn quantize<const N32: usize, const N16: usize>(
         x: &[f32],
@@ -83,6 +68,11 @@ impl RowCode for Q8_0 {
             }
         }
     }
+
+    #[inline]
+    fn block_is_finite(block: &[u8]) -> bool {
+        matches!(block, &[d0, d1, ..] if f16_is_finite([d0, d1]))
+    }
 }
 
-register_quant!(RowWise::<Q8_0>::new());
+register_quant!(dispatched::<Q8_0>());

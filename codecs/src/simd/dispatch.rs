@@ -10,22 +10,132 @@
     expect(unsafe_code, reason = "a function compiled for more instructions is unsafe to call")
 )]
 
-/// Row code of a type.
-pub(crate) trait RowCode {
-    /// See [`gmat_core::quant::RowKernel::quantize_row`].
-    ///
-    /// The other parameters are only a matter of speed: how many groups to work on side by side,
-    /// `N32` if they are of 32 weights and `N16` if of 16. Two or four vectors of groups make steps
-    /// that do not wait for each other; with fewer than 16 the compiler unrolls instead of making
-    /// vectors; and the arrays should stay in the first cache.
+use std::marker::PhantomData;
+
+use gmat_core::quant::{Need, RowKernel, RowWise};
+
+/// Row code of a type: like [`RowKernel`], but compiled once per instruction set. Its functions have
+/// to be `#[inline(always)]` for that, with all they call in loops.
+///
+/// The constants of its functions are only a matter of speed: how many groups to work on side by
+/// side, `N32` if they are of 32 weights and `N16` if of 16. Two or four vectors of groups make steps
+/// that do not wait for each other; with fewer than 16 the compiler unrolls instead of making
+/// vectors; and the arrays should stay in the first cache.
+pub(crate) trait RowCode: 'static {
+    /// See [`RowKernel::NAME`].
+    const NAME: &'static str;
+    /// See [`RowKernel::GGML_TYPE`].
+    const GGML_TYPE: u32;
+    /// See [`RowKernel::ELEMS`].
+    const ELEMS: usize;
+    /// See [`RowKernel::BYTES`].
+    const BYTES: usize;
+    /// See [`RowKernel::NEED`].
+    const NEED: Need;
+
+    /// See [`RowKernel::quantize_row`].
     fn quantize<const N32: usize, const N16: usize>(
         x: &[f32],
         importance: Option<&[f32]>,
         out: &mut [u8],
     );
 
-    /// See [`gmat_core::quant::RowKernel::dequantize_blocks`].
+    /// See [`RowKernel::improve_row`].
+    #[inline(always)]
+    fn improve<const N32: usize, const N16: usize>(
+        _x: &[f32],
+        _importance: Option<&[f32]>,
+        _lambda: f32,
+        _out: &mut [u8],
+    ) {
+    }
+
+    /// See [`RowKernel::weigh_row`].
+    fn weigh(_x: &[f32], importance: Option<&[f32]>, out: &mut [f32]) {
+        match importance {
+            Some(importance) => out.copy_from_slice(importance),
+            None => out.fill(1.0),
+        }
+    }
+
+    /// See [`RowKernel::dequantize_blocks`].
     fn dequantize(bytes: &[u8], out: &mut [f32]);
+
+    /// See [`RowKernel::block_is_finite`].
+    fn block_is_finite(block: &[u8]) -> bool;
+}
+
+/// Calls the copy of a function for the widest instruction set; given are its parameters, which are
+/// passed on by name, and the function for each set in the order of [`Level`].
+///
+/// A macro, because the parameters have to be those of the compiled function itself: in a struct or
+/// captured they lose what the compiler knows about references that do not overlap, which costs some
+/// types half their speed.
+macro_rules! widest {
+    ($code:ident, ($($arg:ident: $ty:ty),*) { $baseline:expr, $avx2:expr, $avx512:expr }) => {{
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx2")]
+        fn avx2<$code: RowCode>($($arg: $ty),*) {
+            $avx2($($arg),*);
+        }
+        #[cfg(target_arch = "x86_64")]
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+        fn avx512<$code: RowCode>($($arg: $ty),*) {
+            $avx512($($arg),*);
+        }
+        match Level::chosen() {
+            Level::Baseline => $baseline($($arg),*),
+            // SAFETY: `chosen` returns this only if the processor has the instructions.
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => unsafe { avx2::<$code>($($arg),*) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => unsafe { avx512::<$code>($($arg),*) },
+        }
+    }};
+}
+
+/// The quantization type of row code.
+pub(crate) const fn dispatched<C: RowCode>() -> RowWise<Dispatched<C>> {
+    RowWise::new()
+}
+
+/// A [`RowKernel`] that calls the widest copy of row code.
+pub(crate) struct Dispatched<C>(PhantomData<fn() -> C>);
+
+impl<C: RowCode> RowKernel for Dispatched<C> {
+    const NAME: &'static str = C::NAME;
+    const GGML_TYPE: u32 = C::GGML_TYPE;
+    const ELEMS: usize = C::ELEMS;
+    const BYTES: usize = C::BYTES;
+    const NEED: Need = C::NEED;
+
+    fn quantize_row(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+        widest!(C, (x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
+            C::quantize::<16, 16>, C::quantize::<16, 32>, C::quantize::<32, 64>
+        });
+    }
+
+    fn improve_row(x: &[f32], importance: Option<&[f32]>, lambda: f32, out: &mut [u8]) {
+        widest!(C, (x: &[f32], importance: Option<&[f32]>, lambda: f32, out: &mut [u8]) {
+            C::improve::<16, 16>, C::improve::<16, 32>, C::improve::<32, 64>
+        });
+    }
+
+    fn weigh_row(x: &[f32], importance: Option<&[f32]>, out: &mut [f32]) {
+        C::weigh(x, importance, out);
+    }
+
+    fn dequantize_blocks(bytes: &[u8], out: &mut [f32]) {
+        widest!(C, (bytes: &[u8], out: &mut [f32]) {
+            C::dequantize, C::dequantize, C::dequantize
+        });
+    }
+
+    #[inline]
+    fn block_is_finite(block: &[u8]) -> bool {
+        C::block_is_finite(block)
+    }
 }
 
 /// An instruction set that row code is compiled for.
@@ -68,56 +178,6 @@ impl Level {
     }
 }
 
-/// Quantizes one row.
-pub(crate) fn quantize<C: RowCode>(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    match Level::chosen() {
-        Level::Baseline => C::quantize::<16, 16>(x, importance, out),
-        // SAFETY: `chosen` returns this only if the processor has the instructions.
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx2 => unsafe { quantize_avx2::<C>(x, importance, out) },
-        // SAFETY: as above.
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx512 => unsafe { quantize_avx512::<C>(x, importance, out) },
-    }
-}
-
-/// Dequantizes any number of blocks.
-pub(crate) fn dequantize<C: RowCode>(bytes: &[u8], out: &mut [f32]) {
-    match Level::chosen() {
-        Level::Baseline => C::dequantize(bytes, out),
-        // SAFETY: `chosen` returns this only if the processor has the instructions.
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx2 => unsafe { dequantize_avx2::<C>(bytes, out) },
-        // SAFETY: as above.
-        #[cfg(target_arch = "x86_64")]
-        Level::Avx512 => unsafe { dequantize_avx512::<C>(bytes, out) },
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn quantize_avx2<C: RowCode>(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    C::quantize::<16, 32>(x, importance, out);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn quantize_avx512<C: RowCode>(x: &[f32], importance: Option<&[f32]>, out: &mut [u8]) {
-    C::quantize::<32, 64>(x, importance, out);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn dequantize_avx2<C: RowCode>(bytes: &[u8], out: &mut [f32]) {
-    C::dequantize(bytes, out);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn dequantize_avx512<C: RowCode>(bytes: &[u8], out: &mut [f32]) {
-    C::dequantize(bytes, out);
-}
-
 #[cfg(test)]
 thread_local! {
     static FORCED: std::cell::Cell<Option<Level>> = const { std::cell::Cell::new(None) };
@@ -126,7 +186,7 @@ thread_local! {
 #[cfg(test)]
 mod tests {
     use gmat_core::Registry;
-    use gmat_core::quant::{QuantCx, QuantType};
+    use gmat_core::quant::{Need, QuantCx, QuantType, Search};
 
     use super::{FORCED, Level};
 
@@ -149,11 +209,14 @@ mod tests {
         rows
     }
 
-    fn quantized(q: &dyn QuantType, x: &[f32], importance: Option<&[f32]>) -> Vec<u8> {
+    fn quantized(q: &dyn QuantType, x: &[f32], importance: Option<&[f32]>) -> [Vec<u8>; 2] {
         let len = q.block().len_of(x.len() as u64).and_then(|len| usize::try_from(len).ok());
-        let mut out = vec![0; len.unwrap_or_default()];
-        q.quantize(x, &QuantCx { cols: COLS, importance }, &mut out).expect("rows are fine");
-        out
+        [Search::Standard, Search::Trellis { lambda: 0.3 }].map(|search| {
+            let mut out = vec![0; len.unwrap_or_default()];
+            let cx = QuantCx { search, ..QuantCx::standard(COLS, importance) };
+            q.quantize(x, &cx, &mut out).expect("rows are fine");
+            out
+        })
     }
 
     #[test]
@@ -165,13 +228,10 @@ mod tests {
             let mut first = None;
             for level in Level::available() {
                 FORCED.set(Some(*level));
-                let none = match q.importance() {
-                    gmat_core::quant::Need::Required => Vec::new(),
-                    _ => quantized(*q, &x, None),
-                };
+                let none = (q.importance() != Need::Required).then(|| quantized(*q, &x, None));
                 let with = quantized(*q, &x, Some(&importance));
                 let mut back = vec![0.0; x.len()];
-                q.dequantize(&with, &mut back).expect("whole rows");
+                q.dequantize(&with[0], &mut back).expect("whole rows");
                 let back: Vec<u32> = back.iter().map(|v| v.to_bits()).collect();
                 FORCED.set(None);
                 let first = first.get_or_insert_with(|| (none.clone(), with.clone(), back.clone()));

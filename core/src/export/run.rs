@@ -225,7 +225,7 @@ fn encode(output: &Output, values: &[f32], cols: usize, buffers: &Buffers) -> Re
         .ok_or_else(|| Error::shape("rows are not whole blocks"))?;
     let mut bytes = buffers.bytes();
     bytes.resize(mem_len(len)?, 0);
-    output.quant.quantize(values, &QuantCx { cols, importance: None }, &mut bytes)?;
+    output.quant.quantize(values, &QuantCx::standard(cols, None), &mut bytes)?;
     Ok(bytes)
 }
 
