@@ -18,7 +18,7 @@ use crate::progress::{Event, Progress, notify};
 use crate::registry::Registry;
 use crate::source::{Model, SourceTensor};
 use crate::stats::{GroupStats, LaneTops};
-use crate::store::{METADATA, Metadata, ModelFiles, Record, TOKENS, tensor_file};
+use crate::store::{Metadata, ModelFiles, Record, TOKENS, tensor_file};
 use crate::tensor::{Shape, mem_len};
 
 /// The format of tensors that the chosen format does not take.
@@ -205,13 +205,8 @@ impl<'a> ImportPlan<'a> {
             sink.append(tokens)?;
             sink.finish()?;
         }
-        let config = serde_json::to_value(&self.config)
-            .map_err(|e| Error::config("the config cannot be written as JSON").with_source(e))?;
-        let metadata = Metadata::new(config, model_files, records);
-        let json = metadata.to_json()?;
-        sink.begin(METADATA, Some(json.len() as u64))?;
-        sink.append(json.as_bytes())?;
-        sink.finish()?;
+        let mut metadata = Metadata::new(self.config.clone(), model_files, records);
+        metadata.write(sink)?;
         Ok(metadata)
     }
 

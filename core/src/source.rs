@@ -74,7 +74,7 @@ impl Model {
                 vec![name.to_owned()]
             }
             (Pick::Folder, Some(index)) => indexed_shards(files, index, &mut notes)?,
-            (Pick::Folder, None) => all_shards(files)?,
+            (Pick::Folder, None) => all_shards(files, &mut notes)?,
         };
         let mut model =
             Self { shards: Vec::new(), tensors: Vec::new(), metadata: BTreeMap::new(), notes };
@@ -201,10 +201,21 @@ fn indexed_shards(
     Ok(shards.into_iter().cloned().collect())
 }
 
-fn all_shards(files: &dyn Files) -> Result<Vec<String>> {
-    let names: Vec<String> =
-        // Hidden files are leftovers of systems and downloads (`._model.safetensors`).
-        files.names()?.into_iter().filter(|name| name.ends_with(SUFFIX) && !name.starts_with('.')).collect();
+fn all_shards(files: &dyn Files, notes: &mut Vec<String>) -> Result<Vec<String>> {
+    // Hidden files are leftovers of systems and downloads (`._model.safetensors`).
+    let visible = |name: &String| name.ends_with(SUFFIX) && !name.starts_with('.');
+    let mut names: Vec<String> = files.names()?.into_iter().filter(visible).collect();
+    // Some publishers put the same weights a second time beside the usual files, in one piece and
+    // under other tensor names.
+    let (twice, usual): (Vec<_>, Vec<_>) =
+        names.iter().cloned().partition(|name| name.starts_with("consolidated"));
+    if !twice.is_empty() && usual.iter().any(|name| name.starts_with("model")) {
+        notes.push(format!(
+            "left out, as the same weights in another form: {}; give the file itself to import it",
+            twice.join(", ")
+        ));
+        names = usual;
+    }
     if names.is_empty() {
         return Err(Error::new(
             crate::ErrorKind::Io,

@@ -1,15 +1,16 @@
 //! The store as a whole: `metadata.json`, `tokens.bin` and one file per tensor.
 
 use std::collections::BTreeMap;
+use std::io::{self, Write as _};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::config::pretty;
+use crate::config::ImportConfig;
 use crate::error::{Error, Result, ResultExt};
 use crate::format::store::Index;
-use crate::io::{Files, read_exact, read_small};
+use crate::io::{Files, Sink, read_exact, read_small};
 use crate::tensor::{DType, Shape, TensorInfo};
 
 /// Name of the store's folder in the output folder.
@@ -91,7 +92,8 @@ pub struct Metadata {
     #[serde(default)]
     checksum: String,
     /// The import config in full, automatic ids included.
-    pub config: serde_json::Value,
+    #[serde(with = "sorted_config")]
+    pub config: ImportConfig,
     /// Version of the store's layout.
     pub format_version: u32,
     /// Program that wrote the store.
@@ -113,11 +115,7 @@ const CHECKSUM_START: &str = "{\n  \"checksum\": \"";
 impl Metadata {
     /// Metadata of these tensors.
     #[must_use]
-    pub fn new(
-        config: serde_json::Value,
-        model: ModelFiles,
-        tensors: BTreeMap<Uuid, Record>,
-    ) -> Self {
+    pub fn new(config: ImportConfig, model: ModelFiles, tensors: BTreeMap<Uuid, Record>) -> Self {
         Self {
             checksum: "0".repeat(64),
             config,
@@ -130,16 +128,24 @@ impl Metadata {
         }
     }
 
-    /// The text of the file. The same metadata always gives the same bytes.
+    /// Writes the file. The same metadata always gives the same bytes.
+    ///
+    /// Written twice, first into the hasher: the text of a model with 100 000 experts is larger than
+    /// all that is known about it.
     ///
     /// # Errors
-    /// `Malformed` if a number has no JSON form.
-    pub fn to_json(&self) -> Result<String> {
-        let zeroed = Self { checksum: "0".repeat(64), ..self.clone() };
-        let text = pretty(&zeroed)?;
-        let sum = blake3::hash(text.as_bytes()).to_hex();
-        let rest = text.get(CHECKSUM_START.len() + 64..).unwrap_or_default();
-        Ok(format!("{CHECKSUM_START}{sum}{rest}"))
+    /// `Malformed` if a number has no JSON form; what the sink says.
+    pub fn write(&mut self, sink: &mut dyn Sink) -> Result<()> {
+        self.checksum = "0".repeat(64);
+        let mut hasher = blake3::Hasher::new();
+        write_pretty(self, |bytes| {
+            hasher.update(bytes);
+            Ok(())
+        })?;
+        self.checksum = hasher.finalize().to_hex().to_string();
+        sink.begin(METADATA, None)?;
+        write_pretty(self, |bytes| sink.append(bytes))?;
+        sink.finish()
     }
 
     /// Parses the file.
@@ -188,6 +194,97 @@ impl Metadata {
             )));
         }
         Ok(metadata)
+    }
+}
+
+/// Hands the JSON text of a value on in pieces, indented and with a final newline.
+fn write_pretty(value: &impl Serialize, put: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    struct Pieces<F> {
+        put: F,
+        failed: Option<Error>,
+    }
+    impl<F: FnMut(&[u8]) -> Result<()>> io::Write for Pieces<F> {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            (self.put)(bytes).map(|()| bytes.len()).map_err(|error| {
+                self.failed = Some(error);
+                io::Error::other("the sink refused")
+            })
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut out = io::BufWriter::with_capacity(1 << 16, Pieces { put, failed: None });
+    let json = serde_json::to_writer_pretty(&mut out, value).map_err(io::Error::from);
+    let written = json.and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush());
+    let (pieces, _) = out.into_parts();
+    match (written, pieces.failed) {
+        (Ok(()), _) => Ok(()),
+        (Err(_), Some(error)) => Err(error),
+        (Err(e), None) => Err(Error::malformed("cannot be written as JSON").with_source(e)),
+    }
+}
+
+/// The import config with sorted keys, as all of `metadata.json`.
+mod sorted_config {
+    use std::borrow::Cow;
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use serde_json::Value;
+    use uuid::Uuid;
+
+    use crate::config::{ImportConfig, Mapping};
+
+    #[derive(Serialize, Deserialize)]
+    struct Config<'a> {
+        block_format: Cow<'a, str>,
+        metadata: Cow<'a, BTreeMap<String, Value>>,
+        source_format: Cow<'a, str>,
+        tensor_map: Vec<Line<'a>>,
+    }
+
+    #[derive(Serialize, Deserialize)]
+    struct Line<'a> {
+        include: bool,
+        source: Cow<'a, str>,
+        target: Uuid,
+    }
+
+    pub(super) fn serialize<S: Serializer>(
+        config: &ImportConfig,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        let lines = config.tensor_map.iter().map(|mapping| Line {
+            include: mapping.include,
+            source: Cow::Borrowed(&mapping.source),
+            target: mapping.target,
+        });
+        Config {
+            block_format: Cow::Borrowed(&config.block_format),
+            metadata: Cow::Borrowed(&config.metadata),
+            source_format: Cow::Borrowed(&config.source_format),
+            tensor_map: lines.collect(),
+        }
+        .serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<ImportConfig, D::Error> {
+        let config = Config::deserialize(from)?;
+        let lines = config.tensor_map.into_iter().map(|line| Mapping {
+            source: line.source.into_owned(),
+            target: line.target,
+            include: line.include,
+        });
+        Ok(ImportConfig {
+            source_format: config.source_format.into_owned(),
+            block_format: config.block_format.into_owned(),
+            tensor_map: lines.collect(),
+            metadata: config.metadata.into_owned(),
+        })
     }
 }
 

@@ -11,7 +11,8 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::support::{
-    Tensor, copy_files, example_model, f32s, finished, gmat, gmat_command, safetensors, with_header,
+    Tensor, copy_files, example_model, f32s, finished, gmat, gmat_command, safetensors, tree,
+    with_header,
 };
 
 const INPUT: i32 = 3;
@@ -107,6 +108,24 @@ fn tensors_in_two_shards() {
     fs::write(dir.path().join("model.safetensors.index.json"), "{").unwrap();
     gmat(dir.path(), &["import", "-m", "."]).fails(INPUT, &["model.safetensors.index.json"]);
     nothing_left(&dir.path().join("output"));
+}
+
+#[test]
+fn the_same_weights_in_two_forms() {
+    let dir = TempDir::new().unwrap();
+    let at = dir.path();
+    fs::write(at.join("model.safetensors"), safetensors(&[one("usual")])).unwrap();
+    fs::write(at.join("consolidated.safetensors"), safetensors(&[one("other.form")])).unwrap();
+    let said = gmat(at, &["import", "-m", "."]).ok();
+    assert!(said.stderr.contains("consolidated.safetensors"), "{}", said.stderr);
+    let metadata = fs::read_to_string(at.join("output/model.gmat/metadata.json")).unwrap();
+    assert!(metadata.contains("usual") && !metadata.contains("other.form"));
+    gmat(at, &["import", "-m", "consolidated.safetensors", "-o", "other"]).ok();
+    fs::remove_file(at.join("model.safetensors")).unwrap();
+    gmat(at, &["import", "-m", ".", "-o", "alone"]).ok();
+    assert!(
+        tree(&at.join("other/model.gmat/tensors")) == tree(&at.join("alone/model.gmat/tensors"))
+    );
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::arch::{Dim, Expected, ModelArch, Placement};
-use crate::config::{ImportConfig, ModelConfig};
+use crate::config::ModelConfig;
 use crate::error::{Error, Result};
 use crate::export::model::{Placed, some};
 use crate::store::Metadata;
@@ -108,8 +108,8 @@ fn check_layers(
     let Some(wanted) = expected.iter().filter_map(|tensor| layer(&tensor.name)).max() else {
         return Ok(());
     };
-    let import = ImportConfig::from_value(&metadata.config)?;
-    let left_out = import.tensor_map.iter().filter(|m| !m.include).map(|m| m.source.as_str());
+    let left_out =
+        metadata.config.tensor_map.iter().filter(|m| !m.include).map(|m| m.source.as_str());
     let stored = metadata.tensors.values().map(|record| record.name.as_str());
     let known = stored.chain(left_out).filter_map(|name| match arch.place(name, config) {
         Ok(Some(Placement::Tensor { name, .. })) => layer(&name),

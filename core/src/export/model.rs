@@ -6,8 +6,8 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::arch::{self, ModelArch, Placement, RowMap};
-use crate::config::metadata::edited;
-use crate::config::{ImportConfig, ModelConfig, Target};
+use crate::config::metadata::{edited, validate};
+use crate::config::{ModelConfig, Target};
 use crate::error::{Error, Result};
 use crate::registry::Registry;
 use crate::store::{Metadata, Record};
@@ -15,12 +15,13 @@ use crate::store::{Metadata, Record};
 /// The hyperparameters of the stored model: its `config.json` with what was edited in the import
 /// config's metadata, or that metadata alone.
 pub(crate) fn model_config(metadata: &Metadata) -> Result<ModelConfig> {
-    let import = ImportConfig::from_value(&metadata.config)?;
+    let given = &metadata.config.metadata;
+    validate(given)?;
     if let Some(raw) = &metadata.model.config {
         let config = ModelConfig::parse(raw.get().as_bytes())?;
-        return Ok(edited(&config, &import.metadata));
+        return Ok(edited(&config, given));
     }
-    let mut root: Map<String, Value> = import.metadata.into_iter().collect();
+    let mut root: Map<String, Value> = given.clone().into_iter().collect();
     if let Some(Value::String(name)) = root.get("architecture") {
         root.insert("architectures".to_owned(), Value::from(vec![name.clone()]));
     }

@@ -100,8 +100,8 @@ fn store(path: &Path) -> Result<Contents> {
         })
     });
     let rows = rows.collect::<Result<Vec<_>>>()?;
-    let import = store.metadata.config.get("metadata").and_then(|value| value.as_object());
-    let keys = import.into_iter().flatten().map(|(key, value)| (key.clone(), value.to_string()));
+    let keys =
+        store.metadata.config.metadata.iter().map(|(key, value)| (key.clone(), value.to_string()));
     Ok(Contents { format: "GMAT store", keys: keys.collect(), rows })
 }
 
