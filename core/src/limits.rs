@@ -9,6 +9,12 @@ pub const JSON_FILE: u64 = 512 << 20;
 /// Largest GGUF header read.
 pub const GGUF_HEADER: u64 = 1 << 30;
 
+/// Most entries of an importance matrix.
+pub const IMATRIX_ENTRIES: u64 = 1 << 18;
+
+/// Largest header read of an importance matrix that is a GGUF file.
+pub const IMATRIX_HEADER: u64 = 64 << 20;
+
 /// Longest tensor name accepted, in bytes.
 pub const TENSOR_NAME: usize = 4096;
 

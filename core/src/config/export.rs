@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::fields::{Fields, parse_json};
 use super::import::{parse_id, pretty};
+use super::rules::{Rule, rules};
 use crate::error::{Error, Result, nearest};
 
 /// The default type used when nothing else is said.
@@ -59,6 +60,10 @@ pub struct Quantization {
     pub trellis_lambda: f64,
     /// Types of single tensors.
     pub per_tensor: BTreeMap<Uuid, String>,
+    /// Types by source or GGUF name, for tensors without an entry of their own; the first rule
+    /// that matches wins.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<Rule>,
 }
 
 impl Default for Quantization {
@@ -68,6 +73,7 @@ impl Default for Quantization {
             scale_optimization: ScaleOptimization::default(),
             trellis_lambda: DEFAULT_LAMBDA,
             per_tensor: BTreeMap::new(),
+            rules: Vec::new(),
         }
     }
 }
@@ -94,6 +100,13 @@ pub struct ExportConfig {
     pub shard_size: Option<u64>,
     /// Special token kind to GGUF key; an empty key switches a default off.
     pub special_token_keys: BTreeMap<String, String>,
+    /// Importance matrix: a file, relative to the folder of the config.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub imatrix: Option<String>,
+    /// Types of experts by their source names. All experts that share a tensor of the GGUF file
+    /// must get the same.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub expert_rules: Vec<Rule>,
 }
 
 impl Default for ExportConfig {
@@ -104,6 +117,8 @@ impl Default for ExportConfig {
             tensor_map: Vec::new(),
             shard_size: None,
             special_token_keys: BTreeMap::new(),
+            imatrix: None,
+            expert_rules: Vec::new(),
         }
     }
 }
@@ -115,8 +130,15 @@ impl ExportConfig {
     /// `Config`, naming key and value, for anything unknown, malformed or contradictory.
     pub fn parse(text: &[u8]) -> Result<Self> {
         let value = parse_json(text)?;
-        let known =
-            ["target_format", "quantization", "tensor_map", "shard_size", "special_token_keys"];
+        let known = [
+            "target_format",
+            "quantization",
+            "tensor_map",
+            "shard_size",
+            "special_token_keys",
+            "imatrix",
+            "expert_rules",
+        ];
         let fields = Fields::new(&value, "", &known)?;
         let mut config = Self::default();
         if let Some(format) = fields.text("target_format")?
@@ -145,6 +167,13 @@ impl ExportConfig {
             config.tensor_map.push(target);
         }
         config.shard_size = fields.count("shard_size")?;
+        if let Some(file) = fields.text("imatrix")? {
+            if file.is_empty() {
+                return Err(fields.wrong("imatrix", "the name of a file"));
+            }
+            config.imatrix = Some(file.to_owned());
+        }
+        config.expert_rules = rules(&fields, "expert_rules")?;
         if let Some(keys) = fields.map("special_token_keys")? {
             for (kind, key) in keys {
                 let key = key.as_str().ok_or_else(|| {
@@ -174,7 +203,7 @@ impl ExportConfig {
 }
 
 fn quantization(value: &Value) -> Result<Quantization> {
-    let known = ["default_type", "scale_optimization", "trellis_lambda", "per_tensor"];
+    let known = ["default_type", "scale_optimization", "trellis_lambda", "per_tensor", "rules"];
     let fields = Fields::new(value, "quantization", &known)?;
     let mut out = Quantization::default();
     if let Some(name) = fields.text("default_type")? {
@@ -189,6 +218,7 @@ fn quantization(value: &Value) -> Result<Quantization> {
         }
         out.trellis_lambda = lambda;
     }
+    out.rules = rules(&fields, "rules")?;
     for (id, name) in fields.map("per_tensor")?.into_iter().flatten() {
         let key = parse_id(id).ok_or_else(|| {
             Error::config(format!("key `{id}` in `quantization.per_tensor` is not a UUID"))
@@ -229,12 +259,16 @@ mod tests {
     fn round_trip() {
         let text = r#"{"target_format":"gguf","quantization":{"default_type":"q4_k_m",
             "scale_optimization":"standard","trellis_lambda":0.5,
-            "per_tensor":{"550e8400-e29b-41d4-a716-446655440000":"q8_0"}},
+            "per_tensor":{"550e8400-e29b-41d4-a716-446655440000":"q8_0"},
+            "rules":[{"match":"attn_v","type":"q6_k"},{"match":"ffn","type":"q4_k"}]},
             "tensor_map":[{"source":"550e8400-e29b-41d4-a716-446655440000","target":"x"}],
-            "shard_size":5000000000,"special_token_keys":{"eot":""}}"#;
+            "shard_size":5000000000,"special_token_keys":{"eot":""},"imatrix":"m.dat",
+            "expert_rules":[{"match":"experts\\.0\\.","type":"q6_k"}]}"#;
         let config = ExportConfig::parse(text.as_bytes()).unwrap();
         assert_eq!(config.shard_size, Some(5_000_000_000));
         assert_eq!(config.quantization.scale_optimization, ScaleOptimization::Standard);
+        assert_eq!(config.quantization.rules[1].type_name, "q4_k");
+        assert_eq!(config.expert_rules[0].pattern, r"experts\.0\.");
         let again = ExportConfig::parse(config.to_json().unwrap().as_bytes()).unwrap();
         assert_eq!(again, config);
         assert_eq!(ExportConfig::parse(b"{}").unwrap(), ExportConfig::default());
@@ -249,6 +283,13 @@ mod tests {
         assert!(q(r#""scale_optimization":"treliss""#).contains("did you mean `trellis`"));
         assert!(q(r#""per_tensor":{"550e8400-token":"q8_0"}"#).contains("`550e8400-token`"));
         assert!(q(r#""per_tensr":{}"#).contains("did you mean `per_tensor`"));
+        assert!(
+            q(r#""rules":[{"match":"a","type":"q8_0"},{"match":"(","type":"q8_0"}]"#)
+                .contains("`quantization.rules[1].match`: `(` is not a valid regular expression")
+        );
+        assert!(q(r#""rules":[{"match":"a"}]"#).contains("`quantization.rules[0].type`"));
+        assert!(error(r#"{"expert_rules":[{"math":"a"}]}"#).contains("did you mean `match`"));
+        assert!(error(r#"{"imatrix":""}"#).contains("`imatrix`"));
         assert!(error(r#"{"shard_size":0}"#).contains("positive integer"));
         assert!(
             error(r#"{"tensor_map":[{"source":"x","target":"y"}]}"#)

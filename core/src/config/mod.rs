@@ -4,9 +4,11 @@
 pub use self::export::{ExportConfig, Quantization, ScaleOptimization, Target};
 pub use self::import::{DEFAULT_BLOCK_FORMAT, ImportConfig, Mapping, pretty, tensor_id};
 pub use self::model::ModelConfig;
+pub use self::rules::Rule;
 
 mod export;
 mod fields;
 mod import;
 pub mod metadata;
 mod model;
+mod rules;

@@ -12,6 +12,8 @@ const NESTED: [&str; 3] = ["text_config", "language_config", "llm_config"];
 pub struct ModelConfig {
     root: Map<String, Value>,
     merged: Map<String, Value>,
+    /// Whether the values come from elsewhere, see [`Self::place`].
+    stand_in: bool,
 }
 
 impl ModelConfig {
@@ -41,7 +43,21 @@ impl ModelConfig {
                 }
             }
         }
-        Self { root, merged }
+        Self { root, merged, stand_in: false }
+    }
+
+    /// These values, from the metadata of the import config: the model came without `config.json`,
+    /// and messages must not send the user there.
+    #[must_use]
+    pub fn without_file(mut self) -> Self {
+        self.stand_in = true;
+        self
+    }
+
+    /// Where the values come from, as messages call it.
+    #[must_use]
+    pub fn place(&self) -> &'static str {
+        if self.stand_in { "`metadata` of the import config" } else { "`config.json`" }
     }
 
     /// Puts a value over what the file says; [`Self::root`] stays as it is.
@@ -98,7 +114,7 @@ impl ModelConfig {
     /// # Errors
     /// `Malformed` if it is missing or something else.
     pub fn require_u64(&self, keys: &[&str]) -> Result<u64> {
-        self.u64(keys)?.ok_or_else(|| missing(keys))
+        self.u64(keys)?.ok_or_else(|| self.missing(keys))
     }
 
     /// A number under the first of `keys` that is present.
@@ -114,7 +130,7 @@ impl ModelConfig {
     /// # Errors
     /// `Malformed` if it is missing or something else.
     pub fn require_f64(&self, keys: &[&str]) -> Result<f64> {
-        self.f64(keys)?.ok_or_else(|| missing(keys))
+        self.f64(keys)?.ok_or_else(|| self.missing(keys))
     }
 
     /// A truth value under the first of `keys` that is present.
@@ -138,7 +154,19 @@ impl ModelConfig {
     /// # Errors
     /// `Malformed` if it is something else.
     pub fn object(&self, keys: &[&str]) -> Result<Option<Self>> {
-        Ok(self.typed(keys, "an object", Value::as_object)?.cloned().map(Self::from_map))
+        let object = self.typed(keys, "an object", Value::as_object)?;
+        Ok(object.map(|map| Self { stand_in: self.stand_in, ..Self::from_map(map.clone()) }))
+    }
+
+    fn missing(&self, keys: &[&str]) -> Error {
+        let error =
+            Error::malformed(format!("{} has no `{}`", self.place(), keys.join("` or `")));
+        match self.stand_in {
+            true => error.with_hint(
+                "the model came without `config.json`: put it beside the weights and import again",
+            ),
+            false => error,
+        }
     }
 
     fn typed<'a, T>(
@@ -155,8 +183,9 @@ impl ModelConfig {
                 shown = shown.chars().take(60).chain("…".chars()).collect();
             }
             Error::malformed(format!(
-                "`{}` in `config.json` is `{shown}`, expected {what}",
-                key.unwrap_or(&"")
+                "`{}` in {} is `{shown}`, expected {what}",
+                key.unwrap_or(&""),
+                self.place()
             ))
         })
     }
@@ -171,10 +200,6 @@ fn whole(number: f64) -> Option<u64> {
     )]
     let integer = number as u64;
     (integer < 1 << 53 && integer as f64 == number).then_some(integer)
-}
-
-fn missing(keys: &[&str]) -> Error {
-    Error::malformed(format!("`config.json` has no `{}`", keys.join("` or `")))
 }
 
 #[cfg(test)]
@@ -193,6 +218,15 @@ mod tests {
         assert!(config.is_nested());
         assert!(config.u64(&["architectures"]).is_err());
         assert!(config.require_u64(&["absent"]).is_err());
+        let missing = |config: &ModelConfig| {
+            config.require_u64(&["a", "b"]).err().map(|error| error.message().to_owned())
+        };
+        assert_eq!(missing(&config).as_deref(), Some("`config.json` has no `a` or `b`"));
+        let stand_in = config.clone().without_file();
+        let told = missing(&stand_in).unwrap_or_default();
+        assert_eq!(told, "`metadata` of the import config has no `a` or `b`");
+        let told = stand_in.u64(&["architectures"]).err().map(|error| error.to_string());
+        assert!(told.is_some_and(|told| told.contains("in `metadata` of the import config is")));
         assert!(ModelConfig::parse(b"[]").is_err());
         assert!(ModelConfig::parse(b"\xef\xbb\xbf{}").is_ok());
     }

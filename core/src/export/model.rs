@@ -25,7 +25,7 @@ pub(crate) fn model_config(metadata: &Metadata) -> Result<ModelConfig> {
     if let Some(Value::String(name)) = root.get("architecture") {
         root.insert("architectures".to_owned(), Value::from(vec![name.clone()]));
     }
-    Ok(ModelConfig::from_map(root))
+    Ok(ModelConfig::from_map(root).without_file())
 }
 
 /// The architecture of a model, or the one the user forces.
