@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use gmat_core::config::Rule;
 
 use crate::size::parse_size;
 
@@ -58,6 +59,14 @@ pub(crate) struct Common {
     /// Print more about decisions
     #[arg(short, long, global = true, help_heading = "Common options")]
     pub(crate) verbose: bool,
+}
+
+/// `REGEX=TYPE`, with the hint in the message: clap knows no other place for it.
+fn parse_rule(text: &str) -> Result<Rule, String> {
+    Rule::parse(text).map_err(|error| match error.hint() {
+        Some(hint) => format!("{error} ({hint})"),
+        None => error.to_string(),
+    })
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -121,6 +130,11 @@ pub(crate) struct Import {
   gmat export --model ./output/model.gmat --config export_config.json --output model-q4km.gguf
   gmat export --model ./output/model.gmat --type q6_k --output model-q6k.gguf
   gmat export --model ./llama-70b.gmat --shard-size 5GB --output llama-70b.gguf
+  gmat export --model ./llama.gmat --type iq4_xs --imatrix llama.imatrix.gguf --output llama-iq4.gguf
+  gmat export --model ./llama.gmat --type q4_k_m --tensor-type attn_v=q8_0 --explain
+
+The type of a tensor is decided by the first of these that has something to say about it:
+--tensor-type, `per_tensor`, `expert_rules`, `rules` (all three of the config), the recipe.
 
 `gmat formats` lists types, recipes and architectures.")]
 pub(crate) struct Export {
@@ -156,6 +170,27 @@ pub(crate) struct Export {
     /// One type or recipe for the whole model instead of a config, such as q4_k_m or f16
     #[arg(long = "type", value_name = "NAME")]
     pub(crate) default_type: Option<String>,
+
+    /// Type for tensors with a matching source or GGUF name, such as `attn_v=q8_0`; repeatable, the
+    /// first that matches wins, and it wins over the config
+    #[arg(long, value_name = "REGEX=TYPE", value_parser = parse_rule, conflicts_with = "generate_config")]
+    pub(crate) tensor_type: Vec<Rule>,
+
+    /// Importance matrix of llama.cpp (`.gguf` or `.dat`); overrides the config
+    #[arg(long, value_name = "FILE")]
+    pub(crate) imatrix: Option<PathBuf>,
+
+    /// Quantize even to types of about two bits where there is no importance, with all columns alike
+    #[arg(long)]
+    pub(crate) allow_unweighted: bool,
+
+    /// Show what every tensor would become, and why, and stop: nothing is written
+    #[arg(long, conflicts_with = "generate_config")]
+    pub(crate) explain: bool,
+
+    /// With --explain: one JSON object instead of a table
+    #[arg(long, requires = "explain")]
+    pub(crate) json: bool,
 
     /// How scales are chosen; overrides the config: `trellis` or `standard`
     #[arg(long, value_name = "MODE")]

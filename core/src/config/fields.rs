@@ -183,7 +183,10 @@ mod tests {
     #[test]
     fn keys_occur_once_at_any_depth() {
         let text = |json: &str| parse_json(json.as_bytes()).unwrap_err().to_string();
-        assert_eq!(text("{\"a\":1,\n\"a\":1}"), "key `a` occurs twice in one object at line 2 column 3");
+        assert_eq!(
+            text("{\"a\":1,\n\"a\":1}"),
+            "key `a` occurs twice in one object at line 2 column 3"
+        );
         let inner = text(r#"{"a":[1,{"b":{"c":1,"d":2,"c":3}}]}"#);
         assert!(inner.contains("key `c` occurs twice"), "{inner}");
         assert!(text(r#"{"a":1,"\u0061":2}"#).contains("key `a` occurs twice"));
@@ -193,7 +196,8 @@ mod tests {
 
     #[test]
     fn values_are_those_of_the_usual_parser() {
-        let json = br#"{"a":[null,true,-5,18446744073709551615,0.1,1e300,"x\n\u00e9"],"b":{"a":{}}}"#;
+        let json =
+            br#"{"a":[null,true,-5,18446744073709551615,0.1,1e300,"x\n\u00e9"],"b":{"a":{}}}"#;
         let usual: Value = serde_json::from_slice(json).unwrap();
         assert_eq!(parse_json(json).unwrap(), usual);
     }

@@ -159,8 +159,7 @@ impl ModelConfig {
     }
 
     fn missing(&self, keys: &[&str]) -> Error {
-        let error =
-            Error::malformed(format!("{} has no `{}`", self.place(), keys.join("` or `")));
+        let error = Error::malformed(format!("{} has no `{}`", self.place(), keys.join("` or `")));
         match self.stand_in {
             true => error.with_hint(
                 "the model came without `config.json`: put it beside the weights and import again",

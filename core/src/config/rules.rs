@@ -28,7 +28,8 @@ impl Rule {
     /// `Config` if a part is missing or the expression is not valid.
     pub fn parse(text: &str) -> Result<Self> {
         // Names of types have no `=`, expressions may.
-        let parts = text.rsplit_once('=').filter(|(pattern, ty)| !pattern.is_empty() && !ty.is_empty());
+        let parts =
+            text.rsplit_once('=').filter(|(pattern, ty)| !pattern.is_empty() && !ty.is_empty());
         let (pattern, type_name) = parts.ok_or_else(|| {
             Error::config(format!("`{text}` is not of the form REGEX=TYPE"))
                 .with_hint("such as `attn_v=q8_0` or `blk\\.(0|1)\\.ffn_down=q6_k`")

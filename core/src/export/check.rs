@@ -32,7 +32,8 @@ pub(crate) fn check(
     for tensor in &expected {
         match present.get(tensor.name.as_str()) {
             Some(found) => {
-                check_shape(&found.record.name, &found.record.info()?.shape, &tensor.dims)?;
+                let shape = &found.record.info()?.shape;
+                check_shape(&found.record.name, shape, &tensor.dims, config.place())?;
             }
             None if tensor.optional => {}
             None => missing.push(tensor.name.as_str()),
@@ -52,14 +53,15 @@ pub(crate) fn check(
     let has_output = expected.iter().any(|tensor| tensor.name == OUTPUT && tensor.optional);
     if untied && has_output && !present.contains_key(OUTPUT) {
         warnings.push(format!(
-            "`{OUTPUT}` is missing although `tie_word_embeddings` in `config.json` is false: llama.cpp \
-             will use the embedding instead"
+            "`{OUTPUT}` is missing although `tie_word_embeddings` in {} is false: llama.cpp \
+             will use the embedding instead",
+            config.place()
         ));
     }
     Ok(warnings)
 }
 
-fn check_shape(name: &str, shape: &Shape, expected: &[Dim]) -> Result<()> {
+fn check_shape(name: &str, shape: &Shape, expected: &[Dim], place: &str) -> Result<()> {
     let fits = |(dim, size): (&Dim, &u64)| dim.size.is_none_or(|wanted| wanted == *size);
     let dims = shape.dims();
     let same_rank = dims.len() == expected.len();
@@ -84,7 +86,7 @@ fn check_shape(name: &str, shape: &Shape, expected: &[Dim]) -> Result<()> {
         }
     }
     let error = Error::malformed(format!(
-        "tensor `{name}` has shape {shape}, but `config.json` implies [{}]",
+        "tensor `{name}` has shape {shape}, but {place} implies [{}]",
         implied.join(",")
     ));
     Err(match keys.is_empty() {
@@ -118,7 +120,8 @@ fn check_layers(
     let last = known.chain(placed.iter().filter_map(|tensor| layer(&tensor.name))).max();
     match last {
         Some(last) if last < wanted => Err(Error::malformed(format!(
-            "`config.json` implies {} layers, but the model has tensors of the first {} only",
+            "{} implies {} layers, but the model has tensors of the first {} only",
+            config.place(),
             wanted.saturating_add(1),
             last.saturating_add(1)
         ))
@@ -145,7 +148,9 @@ mod tests {
     ];
 
     fn error(dims: &[u64]) -> Option<Error> {
-        Shape::try_new(dims.to_vec()).and_then(|shape| check_shape("t", &shape, &DIMS)).err()
+        Shape::try_new(dims.to_vec())
+            .and_then(|shape| check_shape("t", &shape, &DIMS, "`config.json`"))
+            .err()
     }
 
     #[test]

@@ -4,17 +4,20 @@ use std::collections::BTreeMap;
 
 use crate::arch::RowMap;
 use crate::block::BlockFormat;
-use crate::config::{ExportConfig, ModelConfig};
+use crate::config::{ExportConfig, Quantization, Rule, ScaleOptimization};
 use crate::error::{Error, Result, ResultExt};
 use crate::export::check::check;
+use crate::export::explain::Decision;
+use crate::export::importance::{Importance, Weighing, Weights};
 use crate::export::model::{Placed, architecture, model_config, place_all};
 use crate::export::split::{OutputFile, split};
+use crate::export::types::{Named, Wishes, available, file_type, recipe_model};
 use crate::format::gguf::{Meta, TensorEntry};
 use crate::format::store::Index;
 use crate::general::{self, ModelFacts, Parameters};
-use crate::quant::QuantType;
-use crate::recipe::{self, FileType, Why};
-use crate::registry::{Registry, unknown};
+use crate::quant::{QuantType, Search};
+use crate::recipe::{self, Why};
+use crate::registry::Registry;
 use crate::store::Store;
 use crate::token::Vocab;
 
@@ -25,12 +28,19 @@ pub struct ExportOptions<'a> {
     pub arch: Option<&'a str>,
     /// Name of the output file, without folder.
     pub file_name: &'a str,
+    /// Types by name that win over everything in the config.
+    pub tensor_types: &'a [Rule],
+    /// Importance of columns.
+    pub importance: Option<&'a Importance<'a>>,
+    /// Whether types that need importance may do without.
+    pub allow_unweighted: bool,
 }
 
 /// One tensor of the output.
 pub(crate) struct Output {
     pub(crate) entry: TensorEntry,
     pub(crate) quant: &'static dyn QuantType,
+    pub(crate) weights: Weights,
     pub(crate) data: Data,
 }
 
@@ -57,12 +67,14 @@ pub struct ExportPlan<'a> {
     pub(crate) store: &'a Store<'a>,
     pub(crate) outputs: Vec<Output>,
     pub(crate) files: Vec<OutputFile>,
+    pub(crate) importance: Option<&'a Importance<'a>>,
+    pub(crate) search: Search,
     /// What the user should know.
     pub notes: Vec<String>,
     /// What keeps runtimes from loading or using the file as it was meant.
     pub warnings: Vec<String>,
-    /// Why each tensor has its type, for `--verbose`: name, type, reason.
-    pub decisions: Vec<(String, &'static str, String)>,
+    /// What every tensor becomes and why, in the order of the file.
+    pub decisions: Vec<Decision>,
 }
 
 impl<'a> ExportPlan<'a> {
@@ -71,12 +83,13 @@ impl<'a> ExportPlan<'a> {
     /// # Errors
     /// `Config` for unknown types, ids or keys; `Unsupported` for an architecture or tensors that
     /// are not known; `Malformed` if the store is damaged or the shapes of its tensors are not
-    /// those that the model's config implies; `Limit` if a tensor does not fit a shard.
+    /// those that the model's config implies; `Shape` if importance and tensors differ in size;
+    /// `Limit` if a tensor does not fit a shard.
     pub fn new(
         store: &'a Store<'a>,
         vocab: Option<&Vocab>,
         config: &ExportConfig,
-        options: ExportOptions<'_>,
+        options: ExportOptions<'a>,
         registry: &Registry,
     ) -> Result<Self> {
         let metadata = &store.metadata;
@@ -84,10 +97,11 @@ impl<'a> ExportPlan<'a> {
         let model = model_config(metadata)?;
         let arch = architecture(registry, &model, options.arch)?;
         let placed = place_all(metadata, arch, &model, &config.tensor_map, &mut notes)?;
-        let warnings = check(metadata, arch, &model, &placed)?;
+        let mut warnings = check(metadata, arch, &model, &placed)?;
         let generated = arch.generated(&model)?;
         let file_type = file_type(&config.quantization.default_type, registry)
             .context(|| "`quantization.default_type`")?;
+        let mut wishes = Wishes::new(config, options.tensor_types, registry)?;
 
         let mut outputs = Vec::new();
         let mut keys = Vec::new();
@@ -101,14 +115,10 @@ impl<'a> ExportPlan<'a> {
                 ))
                 .with_hint("import without it (`\"include\": false`)"));
             }
-            let wanted = config.quantization.per_tensor.get(&tensor.id);
-            let wanted =
-                wanted.map(|name| base_type(name, registry)).transpose().context(|| {
-                    format!(
-                        "`quantization.per_tensor.{}` (tensor `{}`)",
-                        tensor.id, tensor.record.name
-                    )
-                })?;
+            let (source, gguf) = (tensor.record.name.as_str(), tensor.name.as_str());
+            let slices = dims.get(2).copied().unwrap_or(1);
+            let named = Named { id: tensor.id, source, gguf, slices };
+            let wanted = wishes.of(&named, registry)?;
             keys.push((tensor, index, dims, wanted));
         }
         if let Some(id) =
@@ -119,18 +129,21 @@ impl<'a> ExportPlan<'a> {
             ))
             .with_hint("ids are listed in the store's metadata.json; generate the config again"));
         }
+        wishes.finish(&mut notes)?;
         // Stable file order: embedding first, blocks by number, output last.
         keys.sort_by_cached_key(|(tensor, ..)| order(&tensor.name));
 
         let recipe_tensors: Vec<recipe::Tensor<'_>> =
             keys.iter().map(|(t, _, dims, _)| recipe::Tensor { name: &t.name, dims }).collect();
-        let overrides: Vec<Option<&str>> = keys.iter().map(|(.., wanted)| *wanted).collect();
-        let recipe_model = recipe_model(arch.name(), &model)?;
+        let overrides: Vec<Option<&str>> =
+            keys.iter().map(|(.., wanted)| wanted.as_ref().map(|wish| wish.ty)).collect();
+        let recipe_model = recipe_model(arch.name(), &model, options.importance.is_some())?;
         let choices = recipe::assign(file_type, &recipe_model, &recipe_tensors, &overrides)?;
 
+        let mut weighing = Weighing::new(options.importance, file_type, options.allow_unweighted);
         let mut decisions = Vec::new();
         let mut kept = Vec::new();
-        for ((tensor, index, dims, _), choice) in keys.into_iter().zip(choices) {
+        for ((tensor, index, dims, wish), choice) in keys.into_iter().zip(choices) {
             let quant =
                 available(choice.ty, registry).context(|| format!("tensor `{}`", tensor.name))?;
             match &choice.why {
@@ -141,12 +154,16 @@ impl<'a> ExportPlan<'a> {
                 Why::KeptF32 { overridden: true, .. } => kept.push(tensor.name.clone()),
                 _ => {}
             }
-            decisions.push((tensor.name.clone(), quant.name(), choice.why.to_string()));
+            let weights = weighing.weights(&tensor.name, &dims, quant)?;
+            let source = Some(tensor.record.name.clone());
             let format = registry
                 .block(&index.format)
                 .context(|| format!("tensor `{}`", tensor.record.name))?;
-            outputs.push(stored(tensor, index, format, dims, quant)?);
+            let output = stored(tensor, index, format, dims, quant, weights)?;
+            decisions.push(Decision::new(source, &output, file_type, &choice, wish.as_ref()));
+            outputs.push(output);
         }
+        weighing.finish(&mut notes, &mut warnings);
         if !kept.is_empty() {
             notes.push(format!(
                 "{} tensors stay f32 whatever the config says: runtimes reject other types for \
@@ -164,8 +181,12 @@ impl<'a> ExportPlan<'a> {
                 ggml_type: f32.ggml_type(),
                 len,
             };
-            outputs.push(Output { entry, quant: f32, data: Data::Generated(tensor.values) });
+            let data = Data::Generated(tensor.values);
+            let output = Output { entry, quant: f32, weights: Weights::None, data };
+            decisions.push(Decision::generated(&output));
+            outputs.push(output);
         }
+        decisions.sort_by_cached_key(|decision| order(&decision.name));
         outputs.sort_by_cached_key(|output| order(&output.entry.name));
 
         let mut meta = Meta::new();
@@ -187,12 +208,15 @@ impl<'a> ExportPlan<'a> {
             parameters,
         };
         notes.extend(general::write(&facts, &mut meta)?);
-        arch.metadata(&model, &mut meta).context(|| "config.json of the model".to_owned())?;
+        arch.metadata(&model, &mut meta).context(|| "the model's config".to_owned())?;
         meta.set("general.file_type", file_type.id());
         meta.set("general.quantization_version", 2u32);
         if let Some(vocab) = vocab {
             let vocab_size = model.u64(&["vocab_size"])?;
             vocab.to_meta(vocab_size, &config.special_token_keys, &mut meta)?;
+        }
+        if let Some(importance) = options.importance {
+            importance.write(&mut meta)?;
         }
         provenance(store, config, &mut meta)?;
 
@@ -201,7 +225,8 @@ impl<'a> ExportPlan<'a> {
         if let (Some(cap), [_]) = (config.shard_size, files.as_slice()) {
             notes.push(format!("everything fits in one file of {cap} bytes, so it is not split"));
         }
-        Ok(Self { store, outputs, files, notes, warnings, decisions })
+        let (importance, search) = (options.importance, search(&config.quantization));
+        Ok(Self { store, outputs, files, importance, search, notes, warnings, decisions })
     }
 
     /// Number of tensors.
@@ -210,75 +235,20 @@ impl<'a> ExportPlan<'a> {
         self.outputs.len()
     }
 
-    /// Whether any tensor has a type with scales to choose.
-    #[must_use]
-    pub fn has_scales(&self) -> bool {
-        self.outputs.iter().any(|output| output.quant.block().elems > 1)
-    }
-
     /// Names and lengths of the files.
     pub fn files(&self) -> impl ExactSizeIterator<Item = (&str, u64)> {
         self.files.iter().map(|file| (file.name.as_str(), file.len))
     }
 }
 
-/// The file type of that name.
-pub(crate) fn file_type(name: &str, registry: &Registry) -> Result<FileType> {
-    let lower = name.to_ascii_lowercase();
-    match FileType::from_name(&lower) {
-        Some(file_type) => {
-            available(file_type.default_type(), registry)?;
-            Ok(file_type)
-        }
-        None => Err(unknown_type(name, registry)),
+/// How scales are chosen.
+fn search(quantization: &Quantization) -> Search {
+    #[expect(clippy::cast_possible_truncation, reason = "a number from 0 to 1")]
+    let lambda = quantization.trellis_lambda as f32;
+    match quantization.scale_optimization {
+        ScaleOptimization::Standard => Search::Standard,
+        ScaleOptimization::Trellis => Search::Trellis { lambda },
     }
-}
-
-/// The tensor type that a name stands for when given to one tensor.
-pub(crate) fn base_type(name: &str, registry: &Registry) -> Result<&'static str> {
-    let base = recipe::base_type(&name.to_ascii_lowercase());
-    let base = base.ok_or_else(|| unknown_type(name, registry))?;
-    available(base, registry).map(|_| base)
-}
-
-fn available(name: &str, registry: &Registry) -> Result<&'static dyn QuantType> {
-    registry.quant(name).ok_or_else(|| match recipe::base_type(name) {
-        Some(known) => {
-            Error::unsupported(format!("quantization type `{known}` is not implemented yet"))
-        }
-        None => unknown_type(name, registry),
-    })
-}
-
-fn unknown_type(name: &str, registry: &Registry) -> Error {
-    let types = registry.quants().iter().map(|quant| quant.name());
-    let recipes = FileType::ALL
-        .iter()
-        .filter(|file_type| registry.quant(file_type.default_type()).is_some())
-        .map(|file_type| file_type.name())
-        .filter(|recipe| registry.quant(recipe).is_none());
-    unknown("quantization type", name, types.chain(recipes))
-}
-
-/// What the mixture rules look at.
-fn recipe_model<'a>(arch: &'a str, model: &ModelConfig) -> Result<recipe::Model<'a>> {
-    let count = |keys: &[&str]| -> Result<Option<u32>> {
-        let narrow = |count| {
-            u32::try_from(count).map_err(|_| {
-                Error::limit(format!("`{}` in `config.json` is {count}", keys.join("` or `")))
-            })
-        };
-        model.u64(keys)?.map(narrow).transpose()
-    };
-    let heads = count(&["num_attention_heads", "n_head", "num_heads"])?.unwrap_or(0);
-    Ok(recipe::Model {
-        arch,
-        block_count: count(&["num_hidden_layers", "n_layer", "num_layers"])?.unwrap_or(0),
-        heads,
-        kv_heads: count(&["num_key_value_heads"])?.unwrap_or(heads),
-        experts: count(&["num_local_experts", "num_experts", "n_routed_experts"])?.unwrap_or(0),
-        has_importance: false,
-    })
 }
 
 fn stored(
@@ -287,6 +257,7 @@ fn stored(
     format: &'static dyn BlockFormat,
     dims: Vec<u64>,
     quant: &'static dyn QuantType,
+    weights: Weights,
 ) -> Result<Output> {
     let elems = index.shape.elems();
     let len = quant.block().len_of(elems).ok_or_else(|| {
@@ -302,6 +273,7 @@ fn stored(
     Ok(Output {
         entry: TensorEntry { name: tensor.name, dims, ggml_type: quant.ggml_type(), len },
         quant,
+        weights,
         data: Data::Stored {
             index: Box::new(index),
             format,

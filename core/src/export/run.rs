@@ -1,17 +1,19 @@
 //! Carrying out an export plan: read row groups, decode, rearrange rows, quantize, append.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::arch::RowMap;
 use crate::block::BlockFormat;
 use crate::error::{Error, Result, ResultExt};
+use crate::export::importance::{Slices, Weights};
 use crate::export::plan::{Data, ExportPlan, Output};
 use crate::format::gguf::align_up;
 use crate::format::store::{Index, checksum, damaged};
 use crate::io::{Chunk, Sink};
 use crate::pipeline::{Budget, Buffers, drive};
 use crate::progress::{Event, Progress, notify};
-use crate::quant::QuantCx;
+use crate::quant::{QuantCx, Search};
 use crate::store::tensor_file;
 use crate::tensor::mem_len;
 
@@ -22,10 +24,20 @@ struct Unit {
     last: bool,
 }
 
-/// What a unit needs from the store: the bytes of some row groups.
+/// What a unit needs: the bytes of some row groups, and the weights of its columns.
 struct Input<'a> {
     groups: Range<usize>,
     bytes: Chunk<'a>,
+    weights: Option<UnitWeights>,
+}
+
+/// Weights of columns, one set for each of some slices of a tensor.
+#[derive(Clone)]
+struct UnitWeights {
+    output: usize,
+    slices: Slices,
+    range: Range<u64>,
+    values: Arc<[f32]>,
 }
 
 impl ExportPlan<'_> {
@@ -50,15 +62,16 @@ impl ExportPlan<'_> {
         let mut file_end = 0;
         let mut begun = None;
         let mut done = 0;
-        let outputs = &self.outputs;
+        let (outputs, search) = (&self.outputs, self.search);
+        let mut last = None;
         drive(
             self.units(),
             in_flight,
-            |unit| self.read(unit).context(|| place(unit)),
+            |unit| self.read(unit, &mut last).context(|| place(unit)),
             |unit, input| {
                 let output =
                     outputs.get(unit.output).ok_or_else(|| Error::shape("no such unit"))?;
-                quantize(output, unit, input.as_ref(), &buffers).context(|| place(unit))
+                quantize(output, unit, input.as_ref(), search, &buffers).context(|| place(unit))
             },
             |unit, quantized| {
                 let Some(output) = outputs.get(unit.output) else { return Ok(()) };
@@ -130,17 +143,24 @@ impl ExportPlan<'_> {
             let values = unit_rows(index, *head_rows).min(all).saturating_mul(cols);
             let stored = index.groups.iter().map(|group| group.len).max().unwrap_or(0);
             // Decoded values, their rearranged copy, the encoded groups (two, where units and
-            // groups do not line up) and the output.
-            most = most.max(values.saturating_mul(12).saturating_add(2 * stored));
+            // groups do not line up) and the output; weights, once as they are in their file.
+            let weights = match output.weights {
+                Weights::None => 0,
+                Weights::Ones => cols.saturating_mul(4),
+                Weights::Matrix(slices) => slices.cost(unit_rows(index, *head_rows).min(all)),
+            };
+            let data = values.saturating_mul(12).saturating_add(2 * stored);
+            most = most.max(data.saturating_add(weights.saturating_mul(2)));
         }
         most
     }
 
-    fn read(&self, unit: &Unit) -> Result<Option<Input<'_>>> {
+    /// Reads what a unit needs; `last` keeps weights, as consecutive units mostly share them.
+    fn read(&self, unit: &Unit, last: &mut Option<UnitWeights>) -> Result<Option<Input<'_>>> {
         let output = self.outputs.get(unit.output).ok_or_else(|| Error::shape("no such unit"))?;
         let Data::Stored { index, .. } = &output.data else { return Ok(None) };
         if unit.rows.is_empty() {
-            return Ok(Some(Input { groups: 0..0, bytes: Box::new([0u8; 0]) }));
+            return Ok(Some(Input { groups: 0..0, bytes: Box::new([0u8; 0]), weights: None }));
         }
         let first = mem_len(unit.rows.start / index.group_rows)?;
         let end = mem_len(unit.rows.end.div_ceil(index.group_rows))?;
@@ -151,7 +171,26 @@ impl ExportPlan<'_> {
         };
         let range = head.offset..tail.offset + tail.len;
         let bytes = self.store.files().read(&tensor_file(index.id), range)?;
-        Ok(Some(Input { groups: first..end, bytes }))
+        let weights = self.weights(output, unit, last)?;
+        Ok(Some(Input { groups: first..end, bytes, weights }))
+    }
+
+    fn weights(
+        &self,
+        output: &Output,
+        unit: &Unit,
+        last: &mut Option<UnitWeights>,
+    ) -> Result<Option<UnitWeights>> {
+        let (Weights::Matrix(slices), Some(importance)) = (output.weights, self.importance) else {
+            return Ok(None);
+        };
+        let range = slices.range(&unit.rows);
+        let same = |last: &UnitWeights| last.output == unit.output && last.range == range;
+        if !last.as_ref().is_some_and(same) {
+            let values = importance.read(&output.entry.name, &slices, &range)?.into();
+            *last = Some(UnitWeights { output: unit.output, slices, range, values });
+        }
+        Ok(last.clone())
     }
 }
 
@@ -182,10 +221,14 @@ fn quantize(
     output: &Output,
     unit: &Unit,
     input: Option<&Input<'_>>,
+    search: Search,
     buffers: &Buffers,
 ) -> Result<Vec<u8>> {
     let (index, format, rows, input) = match (&output.data, input) {
-        (Data::Generated(values), _) => return encode(output, values, values.len(), buffers),
+        (Data::Generated(values), _) => {
+            let cx = QuantCx { search, ..QuantCx::standard(values.len(), None) };
+            return encode(output, values, 0, &cx, None, buffers);
+        }
         (Data::Stored { index, format, rows, .. }, Some(input)) => (index, *format, rows, input),
         (Data::Stored { .. }, None) => return Err(Error::shape("a stored tensor without input")),
     };
@@ -211,22 +254,52 @@ fn quantize(
             out
         }
     };
-    let bytes = encode(output, &rearranged, row_len, buffers)
+    let ones = (output.weights == Weights::Ones).then(|| vec![1.0; row_len]);
+    let cx = QuantCx { search, ..QuantCx::standard(row_len, ones.as_deref()) };
+    let weights = input.weights.as_ref();
+    let bytes = encode(output, &rearranged, unit.rows.start, &cx, weights, buffers)
         .context(|| format!("rows {} to {}", unit.rows.start, unit.rows.end - 1))?;
     buffers.put_values(rearranged);
     Ok(bytes)
 }
 
-fn encode(output: &Output, values: &[f32], cols: usize, buffers: &Buffers) -> Result<Vec<u8>> {
-    let len = output
-        .quant
-        .block()
-        .len_of(values.len() as u64)
-        .ok_or_else(|| Error::shape("rows are not whole blocks"))?;
+/// Quantizes rows, of which the first is row `first` of the tensor.
+fn encode(
+    output: &Output,
+    values: &[f32],
+    first: u64,
+    cx: &QuantCx<'_>,
+    weights: Option<&UnitWeights>,
+    buffers: &Buffers,
+) -> Result<Vec<u8>> {
+    let block = output.quant.block();
+    let len = |values: usize| {
+        let len = block.len_of(values as u64);
+        mem_len(len.ok_or_else(|| Error::shape("rows are not whole blocks"))?)
+    };
     let mut bytes = buffers.bytes();
-    bytes.resize(mem_len(len)?, 0);
-    output.quant.quantize(values, &QuantCx::standard(cols, None), &mut bytes)?;
-    Ok(bytes)
+    bytes.resize(len(values.len())?, 0);
+    let Some(weights) = weights else {
+        output.quant.quantize(values, cx, &mut bytes)?;
+        return Ok(bytes);
+    };
+    let (row_len, slice_rows) = (len(cx.cols)?, weights.slices.rows);
+    let (mut values, mut out, mut row) = (values, bytes.as_mut_slice(), first);
+    for (slice, own) in weights.range.clone().zip(weights.values.chunks(cx.cols.max(1))) {
+        let rest = mem_len((slice * slice_rows + slice_rows).saturating_sub(row))?;
+        let count = rest.min(values.len() / cx.cols.max(1));
+        let wrong = || Error::shape("rows outside their slice");
+        let (now, later) = values.split_at_checked(count * cx.cols).ok_or_else(wrong)?;
+        let (to, after) =
+            std::mem::take(&mut out).split_at_mut_checked(count * row_len).ok_or_else(wrong)?;
+        let cx = QuantCx { importance: Some(own), ..*cx };
+        output.quant.quantize(now, &cx, to).context(|| format!("importance set {slice}"))?;
+        (values, out, row) = (later, after, row + count as u64);
+    }
+    match values.is_empty() {
+        true => Ok(bytes),
+        false => Err(Error::shape("rows without importance")),
+    }
 }
 
 /// The rows of a unit as values; every row group touched is checked first.

@@ -143,11 +143,7 @@ impl Imatrix {
     }
 
     /// An index with these entries; a file without any is of no use.
-    fn of(
-        entries: BTreeMap<String, Entry>,
-        dataset: Option<String>,
-        chunks: u32,
-    ) -> Result<Self> {
+    fn of(entries: BTreeMap<String, Entry>, dataset: Option<String>, chunks: u32) -> Result<Self> {
         match entries.is_empty() {
             true => Err(Error::malformed("it has no entries")),
             false => Ok(Self { dataset, chunks, entries }),

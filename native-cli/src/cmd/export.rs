@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use gmat_core::config::{ExportConfig, ScaleOptimization};
-use gmat_core::export::{ExportOptions, ExportPlan, Suggestion, suggest};
+use gmat_core::export::{ExportOptions, ExportPlan, Importance, Suggestion, suggest};
 use gmat_core::format::tokens;
 use gmat_core::io::read_small;
 use gmat_core::store::{FOLDER, METADATA, Store, TOKENS};
 use gmat_core::{Error, Registry, Result, ResultExt};
 
-use super::{budget, read_config, write_generated};
+use super::{budget, explain, read_config, write_generated};
 use crate::args::{Common, Export};
 use crate::behind::write_behind;
 use crate::folder::Folder;
@@ -31,8 +31,13 @@ pub(crate) fn run(
     if args.generate_config {
         return generate(args, &store, registry, console);
     }
-    let mut config = config(args, &store, registry, console)?;
+    let (mut config, beside) = config(args, &store, registry, console)?;
     apply_options(args, &mut config)?;
+    let matrix = imatrix(args, &config, &beside)?;
+    let importance = match (&matrix, &config.imatrix) {
+        (Some((folder, file)), Some(given)) => Some(Importance::open(folder, file, given)?),
+        _ => None,
+    };
     let vocab = read_small(&folder, TOKENS)?
         .map(|bytes| {
             tokens::read(&bytes)
@@ -48,10 +53,17 @@ pub(crate) fn run(
         ));
     }
     let (output_folder, file_name) = output(&args.output, folder.path())?;
-    let options = ExportOptions { arch: args.arch.as_deref(), file_name: &file_name };
+    let options = ExportOptions {
+        arch: args.arch.as_deref(),
+        file_name: &file_name,
+        tensor_types: &args.tensor_type,
+        importance: importance.as_ref(),
+        allow_unweighted: args.allow_unweighted,
+    };
     let plan = ExportPlan::new(&store, vocab.as_ref(), &config, options, registry)?;
-    if config.quantization.scale_optimization == ScaleOptimization::Trellis && plan.has_scales() {
-        console.note("`trellis` is not available yet: scales are chosen in standard mode");
+    if args.explain {
+        explain::show(&plan, args.json, console);
+        return Ok(());
     }
     for note in &plan.notes {
         console.note(note);
@@ -59,8 +71,8 @@ pub(crate) fn run(
     for warning in &plan.warnings {
         console.warn(warning);
     }
-    for (name, ty, why) in &plan.decisions {
-        console.detail(format!("{name}: {ty} ({why})"));
+    for decision in &plan.decisions {
+        console.detail(format!("{}: {} ({})", decision.name, decision.ty, decision.why));
     }
     let how = match config.shard_size {
         Some(bytes) => format!(" (sharded, max {} MB per shard)", bytes / 1_000_000),
@@ -104,13 +116,34 @@ fn check_thresholds(args: &Export) -> Result<()> {
     Ok(())
 }
 
-/// The config file given, the one in the working directory, or the recommended one.
+/// Folder and name of the importance matrix. An option means a file as seen from the working
+/// directory, a config one as seen from where it is.
+fn imatrix(
+    args: &Export,
+    config: &ExportConfig,
+    beside: &Path,
+) -> Result<Option<(Folder, String)>> {
+    let path = match (&args.imatrix, &config.imatrix) {
+        (Some(path), _) => path.clone(),
+        (None, Some(path)) => beside.join(path),
+        (None, None) => return Ok(None),
+    };
+    let name = path.file_name().and_then(|name| name.to_str());
+    let name = name.ok_or_else(|| {
+        Error::config(format!("importance matrix `{}` is not a file name", path.display()))
+    })?;
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    Ok(Some((Folder::new(folder.unwrap_or(Path::new("."))), name.to_owned())))
+}
+
+/// The config file given, the one in the working directory, or the recommended one; and the folder
+/// it is in.
 fn config(
     args: &Export,
     store: &Store<'_>,
     registry: &Registry,
     console: &mut Console,
-) -> Result<ExportConfig> {
+) -> Result<(ExportConfig, PathBuf)> {
     let found = Path::new(CONFIG).exists().then(|| PathBuf::from(CONFIG));
     // `--type` means the whole model: a config found by chance must not mix in.
     let path = args.config.clone().or_else(|| found.filter(|_| args.default_type.is_none()));
@@ -119,13 +152,14 @@ fn config(
             if args.config.is_none() {
                 console.note(format!("using `{CONFIG}` of the working directory"));
             }
-            ExportConfig::parse(&read_config(&path)?)
-                .context(|| format!("config `{}`", path.display()))
+            let config = ExportConfig::parse(&read_config(&path)?)
+                .context(|| format!("config `{}`", path.display()))?;
+            Ok((config, path.parent().map(Path::to_owned).unwrap_or_default()))
         }
-        None if args.default_type.is_some() => Ok(ExportConfig::default()),
+        None if args.default_type.is_some() => Ok(Default::default()),
         None => {
             console.note("no config given: every tensor gets its recommended type");
-            Ok(recommended(args, store, registry)?.config)
+            Ok((recommended(args, store, registry)?.config, PathBuf::new()))
         }
     }
 }
@@ -133,6 +167,11 @@ fn config(
 fn apply_options(args: &Export, config: &mut ExportConfig) -> Result<()> {
     if let Some(name) = &args.default_type {
         config.quantization.default_type.clone_from(name);
+    }
+    if let Some(path) = &args.imatrix {
+        let name = path.to_str();
+        let name = name.ok_or_else(|| Error::config("the name after `--imatrix` is not UTF-8"))?;
+        config.imatrix = Some(name.to_owned());
     }
     if let Some(bytes) = args.shard_size {
         config.shard_size = Some(bytes);

@@ -111,8 +111,7 @@ fn entry(
             return Err(wrong(format!("is of type {}, expected F32", tensor.ggml_type)));
         }
         let elems = tensor.elems().filter(|&elems| elems > 0);
-        let elems =
-            elems.ok_or_else(|| wrong(format!("has dimensions {:?}", tensor.dims)))?;
+        let elems = elems.ok_or_else(|| wrong(format!("has dimensions {:?}", tensor.dims)))?;
         let start = data_start.checked_add(tensor.offset);
         let start = start.filter(|&at| floats_end(at, elems, file_len).is_some());
         let start = start.ok_or_else(|| {

@@ -1,0 +1,307 @@
+//! Types by name, and who asks for which: the command line, then `per_tensor`, then the rules for
+//! experts, then the rules, then the recipe.
+
+use std::collections::BTreeMap;
+
+use regex_lite::Regex;
+use uuid::Uuid;
+
+use crate::config::{ExportConfig, ModelConfig, Rule};
+use crate::error::{Error, Result, ResultExt};
+use crate::quant::QuantType;
+use crate::recipe::{self, FileType};
+use crate::registry::{Registry, unknown};
+
+/// The file type of that name.
+pub(crate) fn file_type(name: &str, registry: &Registry) -> Result<FileType> {
+    let lower = name.to_ascii_lowercase();
+    match FileType::from_name(&lower) {
+        Some(file_type) => {
+            available(file_type.default_type(), registry)?;
+            Ok(file_type)
+        }
+        None => Err(unknown_type(name, registry)),
+    }
+}
+
+/// The tensor type that a name stands for when given to one tensor.
+pub(crate) fn base_type(name: &str, registry: &Registry) -> Result<&'static str> {
+    let base = recipe::base_type(&name.to_ascii_lowercase());
+    let base = base.ok_or_else(|| unknown_type(name, registry))?;
+    available(base, registry).map(|_| base)
+}
+
+/// The type of that name, if it can be written.
+pub(crate) fn available(name: &str, registry: &Registry) -> Result<&'static dyn QuantType> {
+    registry.quant(name).ok_or_else(|| match recipe::base_type(name) {
+        Some(known) => {
+            Error::unsupported(format!("quantization type `{known}` is not implemented yet"))
+        }
+        None => unknown_type(name, registry),
+    })
+}
+
+fn unknown_type(name: &str, registry: &Registry) -> Error {
+    let types = registry.quants().iter().map(|quant| quant.name());
+    let recipes = FileType::ALL
+        .iter()
+        .filter(|file_type| registry.quant(file_type.default_type()).is_some())
+        .map(|file_type| file_type.name())
+        .filter(|recipe| registry.quant(recipe).is_none());
+    unknown("quantization type", name, types.chain(recipes))
+}
+
+/// What the mixture rules look at.
+pub(crate) fn recipe_model<'a>(
+    arch: &'a str,
+    model: &ModelConfig,
+    has_importance: bool,
+) -> Result<recipe::Model<'a>> {
+    let count = |keys: &[&str]| -> Result<Option<u32>> {
+        let narrow = |count| {
+            u32::try_from(count).map_err(|_| {
+                let keys = keys.join("` or `");
+                Error::limit(format!("`{keys}` in {} is {count}", model.place()))
+            })
+        };
+        model.u64(keys)?.map(narrow).transpose()
+    };
+    let heads = count(&["num_attention_heads", "n_head", "num_heads"])?.unwrap_or(0);
+    Ok(recipe::Model {
+        arch,
+        block_count: count(&["num_hidden_layers", "n_layer", "num_layers"])?.unwrap_or(0),
+        heads,
+        kv_heads: count(&["num_key_value_heads"])?.unwrap_or(heads),
+        experts: count(&["num_local_experts", "num_experts", "n_routed_experts"])?.unwrap_or(0),
+        has_importance,
+    })
+}
+
+/// A type that somebody asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wish {
+    /// The tensor type.
+    pub(crate) ty: &'static str,
+    /// Kind of asker: `option`, `per_tensor`, `expert_rule` or `rule`.
+    pub(crate) by: &'static str,
+    /// The asker in words.
+    pub(crate) text: String,
+}
+
+/// Everything that asks for types by name.
+pub(crate) struct Wishes<'a> {
+    options: Vec<Compiled>,
+    per_tensor: &'a BTreeMap<Uuid, String>,
+    expert_rules: Vec<Compiled>,
+    rules: Vec<Compiled>,
+}
+
+struct Compiled {
+    regex: Regex,
+    ty: &'static str,
+    text: String,
+    /// Whether a name matches.
+    hit: bool,
+    /// Whether a tensor has its type from here.
+    used: bool,
+}
+
+/// One tensor as rules see it.
+pub(crate) struct Named<'a> {
+    pub(crate) id: Uuid,
+    pub(crate) source: &'a str,
+    pub(crate) gguf: &'a str,
+    /// Experts in a stack, 1 for anything else.
+    pub(crate) slices: u64,
+}
+
+impl<'a> Wishes<'a> {
+    /// Compiles the rules of a config and of the command line.
+    ///
+    /// # Errors
+    /// `Config` for an unknown type or a bad expression, naming the rule.
+    pub(crate) fn new(
+        config: &'a ExportConfig,
+        options: &[Rule],
+        registry: &Registry,
+    ) -> Result<Self> {
+        let compile = |rules: &[Rule], text: &dyn Fn(usize, &Rule) -> String| {
+            let compiled = rules.iter().enumerate().map(|(at, rule)| {
+                let text = text(at, rule);
+                let ty = base_type(&rule.type_name, registry).context(|| text.clone())?;
+                let regex = rule.regex().context(|| text.clone())?;
+                Ok(Compiled { regex, ty, text, hit: false, used: false })
+            });
+            compiled.collect::<Result<Vec<_>>>()
+        };
+        let option =
+            |_, rule: &Rule| format!("`--tensor-type {}={}`", rule.pattern, rule.type_name);
+        let of_list = |list: &'static str| {
+            move |at, rule: &Rule| format!("`{list}[{at}]` (`{}`)", rule.pattern)
+        };
+        Ok(Self {
+            options: compile(options, &option)?,
+            per_tensor: &config.quantization.per_tensor,
+            expert_rules: compile(&config.expert_rules, &of_list("expert_rules"))?,
+            rules: compile(&config.quantization.rules, &of_list("quantization.rules"))?,
+        })
+    }
+
+    /// The type that is asked for, if any.
+    ///
+    /// # Errors
+    /// `Config` if `per_tensor` has an unknown type, or if experts of one stack get different types.
+    pub(crate) fn of(&mut self, tensor: &Named<'_>, registry: &Registry) -> Result<Option<Wish>> {
+        let per_tensor = match self.per_tensor.get(&tensor.id) {
+            Some(name) => {
+                let place = || {
+                    let (id, source) = (tensor.id, tensor.source);
+                    format!("`quantization.per_tensor.{id}` (tensor `{source}`)")
+                };
+                Some(base_type(name, registry).context(place)?)
+            }
+            None => None,
+        };
+        let names = [tensor.source, tensor.gguf];
+        let option = first(&mut self.options, &names);
+        let experts = of_experts(&mut self.expert_rules, tensor)?;
+        let rule = first(&mut self.rules, &names);
+        let wish = |list: &mut [Compiled], at: usize, by| {
+            let rule = list.get_mut(at)?;
+            rule.used = true;
+            Some(Wish { ty: rule.ty, by, text: rule.text.clone() })
+        };
+        Ok(match (option, per_tensor, experts, rule) {
+            (Some(at), ..) => wish(&mut self.options, at, "option"),
+            (_, Some(ty), ..) => Some(Wish { ty, by: "per_tensor", text: "per_tensor".to_owned() }),
+            (_, _, Some(at), _) => wish(&mut self.expert_rules, at, "expert_rule"),
+            (.., Some(at)) => wish(&mut self.rules, at, "rule"),
+            _ => None,
+        })
+    }
+
+    /// Tells of rules that decide nothing.
+    ///
+    /// # Errors
+    /// `Config` if a rule matches no tensor: most likely a slip.
+    pub(crate) fn finish(&self, notes: &mut Vec<String>) -> Result<()> {
+        for rule in self.options.iter().chain(&self.expert_rules).chain(&self.rules) {
+            if !rule.hit {
+                return Err(Error::config(format!("{} matches no tensor", rule.text))
+                    .with_hint("names are listed by --explain"));
+            }
+            if !rule.used {
+                notes.push(format!("{} decides nothing: others come before it", rule.text));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The first rule that matches one of the names; notes which match at all.
+fn first(rules: &mut [Compiled], names: &[&str]) -> Option<usize> {
+    let mut found = None;
+    for (at, rule) in rules.iter_mut().enumerate() {
+        if found.is_some() && rule.hit {
+            continue;
+        }
+        if names.iter().any(|name| rule.regex.is_match(name)) {
+            rule.hit = true;
+            found = found.or(Some(at));
+        }
+    }
+    found
+}
+
+/// The rule that all experts of a tensor agree on.
+fn of_experts(rules: &mut [Compiled], tensor: &Named<'_>) -> Result<Option<usize>> {
+    if rules.is_empty() {
+        return Ok(None);
+    }
+    let mut agreed: Option<(String, Option<usize>)> = None;
+    for name in expert_names(tensor) {
+        let rule = first(rules, &[&name]);
+        let ty = |rule: Option<usize>| rule.and_then(|at| rules.get(at)).map(|rule| rule.ty);
+        match &agreed {
+            None => agreed = Some((name, rule)),
+            Some((other, before)) if ty(*before) != ty(rule) => {
+                let says = |rule| ty(rule).map_or("no type".to_owned(), |ty| format!("`{ty}`"));
+                return Err(Error::config(format!(
+                    "`expert_rules` give `{other}` {}, but `{name}` {}: both are part of `{}`, which has one type",
+                    says(*before),
+                    says(rule),
+                    tensor.gguf
+                ))
+                .with_hint("a GGUF file holds all experts of a layer in one tensor; write rules by layer or projection"));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(agreed.and_then(|(_, rule)| rule))
+}
+
+/// The source names of the experts in a tensor; none if it holds no experts. Where the source has
+/// them stacked already, the number is put where checkpoints with one tensor per expert have it.
+fn expert_names(tensor: &Named<'_>) -> Vec<String> {
+    let whole = |(before, _): &(&str, &str)| before.is_empty() || before.ends_with('.');
+    let Some((before, after)) = tensor.source.split_once("experts.").filter(whole) else {
+        return Vec::new();
+    };
+    if tensor.slices <= 1 || after.starts_with(|c: char| c.is_ascii_digit()) {
+        return vec![tensor.source.to_owned()];
+    }
+    (0..tensor.slices).map(|number| format!("{before}experts.{number}.{after}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules(patterns: &[(&str, &'static str)]) -> Vec<Compiled> {
+        let compile = |&(pattern, ty): &(&str, &'static str)| {
+            let rule = Rule { pattern: pattern.to_owned(), type_name: ty.to_owned() };
+            let regex = rule.regex().unwrap();
+            Compiled { regex, ty, text: pattern.to_owned(), hit: false, used: false }
+        };
+        patterns.iter().map(compile).collect()
+    }
+
+    fn named<'a>(source: &'a str, slices: u64) -> Named<'a> {
+        Named { id: Uuid::nil(), source, gguf: "blk.0.ffn_up_exps.weight", slices }
+    }
+
+    #[test]
+    fn the_first_rule_wins_and_all_matches_are_known() {
+        let mut list = rules(&[("none", "q4_k"), ("up", "q5_k"), (r"blk\.0", "q6_k")]);
+        assert_eq!(first(&mut list, &["layers.0.up_proj", "blk.0.ffn_up"]), Some(1));
+        let hits: Vec<bool> = list.iter().map(|rule| rule.hit).collect();
+        assert_eq!(hits, [false, true, true]);
+    }
+
+    #[test]
+    fn experts_of_one_stack_must_agree() {
+        let stack = named("model.layers.0.mlp.experts.up_proj", 8);
+        let agreed = |list: &[(&str, &'static str)]| of_experts(&mut rules(list), &stack);
+        assert_eq!(agreed(&[(r"layers\.0\..*experts\.", "q6_k")]).unwrap(), Some(0));
+        assert_eq!(agreed(&[(r"layers\.1\.", "q6_k")]).unwrap(), None);
+        // Different rules with the same type are no contradiction.
+        let same = agreed(&[(r"experts\.[0-3]\.", "q6_k"), (r"experts\.", "q6_k")]);
+        assert!(same.unwrap().is_some());
+        let error = agreed(&[(r"experts\.[0-3]\.", "q6_k"), ("experts", "q4_k")]).unwrap_err();
+        for part in ["experts.0.up_proj` `q6_k`", "experts.4.up_proj` `q4_k`", "one type"] {
+            assert!(error.message().contains(part), "{error}");
+        }
+        let error = agreed(&[(r"experts\.7\.", "q6_k")]).unwrap_err();
+        assert!(error.message().contains("no type"), "{error}");
+    }
+
+    #[test]
+    fn names_of_experts() {
+        for none in ["a.mlp.up_proj", "a.mlp.shared_experts.up_proj"] {
+            assert_eq!(expert_names(&named(none, 8)).len(), 0);
+        }
+        let stack = expert_names(&named("a.experts.up_proj", 2));
+        assert_eq!(stack, ["a.experts.0.up_proj", "a.experts.1.up_proj"]);
+        assert_eq!(expert_names(&named("a.experts.5.w1.weight", 1)), ["a.experts.5.w1.weight"]);
+    }
+}
