@@ -192,7 +192,8 @@ pub(crate) struct Export {
     #[arg(long, requires = "explain")]
     pub(crate) json: bool,
 
-    /// How scales are chosen; overrides the config: `trellis` or `standard`
+    /// How scales are chosen; overrides the config: `standard` (as ggml does, byte by byte) or
+    /// `trellis` (searched from there on, never worse) [default: trellis]
     #[arg(long, value_name = "MODE")]
     pub(crate) scale_optimization: Option<String>,
 

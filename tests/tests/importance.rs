@@ -1,21 +1,25 @@
 //! Importance matrices: what is read from them, and what becomes of models quantized with them,
 //! against `llama-quantize` and `llama-imatrix` (see `data/quantize/README.md`).
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Range;
 
+use gmat_core::config::tensor_id;
 use gmat_core::format::gguf::{Array, Gguf, Header, Meta, TensorEntry, Value};
 use gmat_core::format::imatrix::Imatrix;
 use gmat_core::io::{Chunk, Files};
 use gmat_core::{Error, ErrorKind, Result};
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
+use tempfile::TempDir;
 
-use crate::support::data;
+use crate::support::{data, f32s, finished, gmat, gmat_command, safetensors};
 
-/// One file in memory, whatever it is called; reads beyond its end are a fault of the reader.
-struct Memory(Vec<u8>);
+/// One file in memory, whatever it is called, and how many bytes of it were read; reads beyond its
+/// end are a fault of the reader.
+struct Memory(Vec<u8>, Cell<usize>);
 
 impl Files for Memory {
     fn names(&self) -> Result<Vec<String>> {
@@ -28,6 +32,7 @@ impl Files for Memory {
 
     fn read(&self, _: &str, range: Range<u64>) -> Result<Chunk<'_>> {
         let range = usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap();
+        self.1.set(self.1.get() + range.len());
         Ok(Box::new(self.0.get(range).expect("a read beyond the end")))
     }
 
@@ -37,7 +42,7 @@ impl Files for Memory {
 }
 
 fn open(bytes: &[u8]) -> (Memory, Result<Imatrix>) {
-    let files = Memory(bytes.to_vec());
+    let files = Memory(bytes.to_vec(), Cell::new(0));
     let matrix = Imatrix::open(&files, "m");
     (files, matrix)
 }
@@ -141,6 +146,91 @@ fn experts_that_never_ran_count_everything_alike() {
     let values: Vec<f32> =
         ["a", "b", "c"].iter().map(|name| read_all(&files, &matrix, name).unwrap()[0]).collect();
     assert_eq!((values.as_slice(), matrix.dataset, matrix.chunks), (&[3.0, 5.0, 2.5][..], None, 0));
+}
+
+#[test]
+fn only_what_is_wanted_is_read() {
+    let values = vec![1.0f32; 1 << 16];
+    let (files, matrix) = open(&legacy(&[("a", 1, &values), ("b", 1, &values)], &[]));
+    let matrix = matrix.unwrap();
+    assert!(files.1.replace(0) < 100);
+    matrix.read(&files, "m", "b", 1000..1010).unwrap();
+    assert_eq!(files.1.get(), 40);
+    let sums: Floats<'_> = ("a.in_sum2", &[64, 1024], &values);
+    let bytes = newer(&[sums, ("a.counts", &[1, 1024], &values[..1024])], |_| {});
+    let (files, matrix) = open(&bytes);
+    let matrix = matrix.unwrap();
+    assert!(files.1.replace(0) < bytes.len() / 3);
+    matrix.read(&files, "m", "a", 60..70).unwrap();
+    assert_eq!(files.1.get(), 40 + 8);
+}
+
+/// Row groups of this width have 32 rows, so that the second of three holds rows of both experts.
+#[test]
+fn experts_take_their_own_weights_across_row_groups() {
+    const COLS: u64 = 32_768;
+    let dir = TempDir::new().unwrap();
+    let at = dir.path();
+    let bytes = f32s(2 * 48 * COLS);
+    let (first, second) = bytes.split_at(bytes.len() / 2);
+    let names =
+        ["experts.up", "model.layers.0.mlp.up_proj.weight", "model.layers.0.mlp.gate_proj.weight"];
+    let tensors = [
+        (names[0], "F32", vec![2, 48, COLS], bytes.clone()),
+        (names[1], "F32", vec![48, COLS], first.to_vec()),
+        (names[2], "F32", vec![48, COLS], second.to_vec()),
+    ];
+    fs::write(at.join("m.safetensors"), safetensors(&tensors)).unwrap();
+    let config = json!({
+        "architectures": ["LlamaForCausalLM"], "hidden_size": COLS, "intermediate_size": 48,
+        "num_hidden_layers": 1, "num_attention_heads": 4, "vocab_size": 8
+    });
+    fs::write(at.join("config.json"), config.to_string()).unwrap();
+    let targets = ["blk.0.ffn_up_exps.weight", "blk.0.ffn_up.weight", "blk.0.ffn_gate.weight"];
+    let map: Vec<Json> = names
+        .iter()
+        .zip(targets)
+        .map(|(name, target)| json!({"source": tensor_id(name), "target": target}))
+        .collect();
+    let config = json!({
+        "tensor_map": map,
+        "quantization": {"default_type": "q4_0", "scale_optimization": "standard"},
+        "imatrix": "m.dat"
+    });
+    fs::write(at.join("e.json"), config.to_string()).unwrap();
+    let mut random = gmat_tests::weights::Rng::new(3);
+    let weights: Vec<f32> =
+        (0..2 * COLS).map(|_| gmat_tests::weights::single(random.normal()).abs()).collect();
+    let (a, b) = weights.split_at(weights.len() / 2);
+    let entries = [(targets[0], 1, weights.as_slice()), (targets[1], 1, a), (targets[2], 1, b)];
+    fs::write(at.join("m.dat"), legacy(&entries, &[])).unwrap();
+    let import = ["import", "-q", "-m", "m.safetensors", "-o", ".", "--block-format", "raw"];
+    gmat(at, &import).ok();
+    let mut files = Vec::new();
+    for (jobs, buffer) in [("1", "1"), ("2", "3")] {
+        let args = ["export", "-m", ".", "-c", "e.json", "--no-tokenizer", "--jobs", jobs];
+        let mut command = gmat_command(at, &args);
+        finished(command.env("GMAT_BUFFER_SIZE", buffer).output().unwrap()).ok();
+        files.push(fs::read(at.join("model.gguf")).unwrap());
+    }
+    assert!(files[0] == files[1], "bytes depend on threads");
+    let gguf = Gguf::parse(&files[0]).unwrap();
+    let data = |name: &str| {
+        let tensor = gguf.tensors.iter().find(|tensor| tensor.name == name).unwrap();
+        assert_eq!(tensor.ggml_type, 2, "{name}");
+        let start = usize::try_from(gguf.data_start + tensor.offset).unwrap();
+        &files[0][start..start + usize::try_from(tensor.elems().unwrap() / 32 * 18).unwrap()]
+    };
+    let (up, gate) = (data(targets[1]), data(targets[2]));
+    assert!(data(targets[0]) == [up, gate].concat(), "experts differ from single matrices");
+    // Weights do matter: with those of the other expert the bytes are others.
+    fs::write(at.join("m.dat"), legacy(&[(targets[1], 1, b), (targets[2], 1, a)], &[])).unwrap();
+    gmat(at, &["export", "-m", ".", "-c", "e.json", "--no-tokenizer", "-o", "other.gguf"]).ok();
+    let other = fs::read(at.join("other.gguf")).unwrap();
+    let swapped = Gguf::parse(&other).unwrap();
+    let tensor = swapped.tensors.iter().find(|tensor| tensor.name == targets[1]).unwrap();
+    let start = usize::try_from(swapped.data_start + tensor.offset).unwrap();
+    assert!(&other[start..start + up.len()] != up);
 }
 
 fn refused(bytes: &[u8], part: &str) -> Error {
