@@ -228,7 +228,116 @@ impl<'a> Weighing<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::Slices;
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::io::Chunk;
+    use crate::quant::{BlockSize, QuantCx};
+
+    /// A type of that need.
+    struct Fake(&'static str, Need);
+
+    impl QuantType for Fake {
+        fn name(&self) -> &'static str {
+            self.0
+        }
+        fn ggml_type(&self) -> u32 {
+            0
+        }
+        fn block(&self) -> BlockSize {
+            BlockSize { elems: 32, bytes: 18 }
+        }
+        fn importance(&self) -> Need {
+            self.1
+        }
+        fn quantize(&self, _: &[f32], _: &QuantCx<'_>, _: &mut [u8]) -> Result<()> {
+            Ok(())
+        }
+        fn weights(&self, _: &[f32], _: &QuantCx<'_>, _: &mut [f32]) -> Result<()> {
+            Ok(())
+        }
+        fn dequantize(&self, _: &[u8], _: &mut [f32]) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    /// A matrix for `w` with 64 values, in the older form.
+    struct File(Vec<u8>);
+
+    impl File {
+        fn new() -> Self {
+            let head = [1i32, 1].into_iter().flat_map(i32::to_le_bytes);
+            let sizes = [1i32, 64].into_iter().flat_map(i32::to_le_bytes);
+            let values = [1.0f32; 64].into_iter().flat_map(f32::to_le_bytes);
+            Self(head.chain(*b"w").chain(sizes).chain(values).collect())
+        }
+    }
+
+    impl Files for File {
+        fn names(&self) -> Result<Vec<String>> {
+            Ok(Vec::new())
+        }
+        fn len(&self, _: &str) -> Result<Option<u64>> {
+            Ok(Some(self.0.len() as u64))
+        }
+        fn read(&self, _: &str, range: Range<u64>) -> Result<Chunk<'_>> {
+            let at = |place: u64| usize::try_from(place).unwrap();
+            Ok(Box::new(&self.0[at(range.start)..at(range.end)]))
+        }
+        fn place(&self, name: &str) -> String {
+            name.to_owned()
+        }
+    }
+
+    #[test]
+    fn who_gets_weights_and_who_may_not_do_without() {
+        let file = File::new();
+        let importance = Importance::open(&file, "f", "dir/f").unwrap();
+        let one = |given: bool, allow, name: &str, quant: &Fake| {
+            let importance = given.then_some(&importance);
+            let mut weighing = Weighing::new(importance, FileType::Q4KM, allow);
+            let weights = weighing.weights(name, &[64, 8], quant);
+            let (mut notes, mut warnings) = (Vec::new(), Vec::new());
+            weighing.finish(&mut notes, &mut warnings);
+            (weights, notes.len(), warnings.len())
+        };
+        let matrix = Weights::Matrix(Slices { count: 1, rows: 8, cols: 64 });
+        let (ignoring, taking) = (Fake("q8_0", Need::Ignored), Fake("q4_k", Need::Optional));
+        let (low, needing) = (Fake("iq2_s", Need::Optional), Fake("iq2_xxs", Need::Required));
+        // Given a matrix or not, name, type, allowed to go without: weights, notes, warnings.
+        for (given, allow, name, quant, wanted) in [
+            (true, false, "w", &ignoring, (Weights::None, 0, 0)),
+            (true, false, "w", &taking, (matrix, 0, 0)),
+            (true, false, "w", &needing, (matrix, 0, 0)),
+            (true, false, "x", &taking, (Weights::None, 1, 1)),
+            (true, false, "x", &ignoring, (Weights::None, 0, 1)),
+            (false, false, "w", &taking, (Weights::None, 0, 0)),
+            (false, true, "w", &low, (Weights::None, 1, 0)),
+            (false, true, "w", &needing, (Weights::Ones, 1, 0)),
+            (true, true, "x", &needing, (Weights::Ones, 1, 1)),
+            (false, false, "output.weight", &low, (Weights::None, 0, 0)),
+            (false, true, "output.weight", &needing, (Weights::Ones, 1, 0)),
+        ] {
+            let (weights, notes, warnings) = one(given, allow, name, quant);
+            assert_eq!((weights.unwrap(), notes, warnings), wanted, "{name} as {}", quant.0);
+        }
+        for (given, name, quant) in [
+            (false, "w", &low),
+            (false, "w", &needing),
+            (true, "x", &low),
+            (false, "output.weight", &needing),
+        ] {
+            let error = one(given, false, name, quant).0.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config);
+            for part in [name, quant.0] {
+                assert!(error.message().contains(&format!("`{part}`")), "{error}");
+            }
+            let hint = error.hint().unwrap();
+            assert!(hint.contains("--allow-unweighted") && hint.contains("--imatrix") != given);
+        }
+        let mut weighing = Weighing::new(Some(&importance), FileType::Q4KM, true);
+        let error = weighing.weights("w", &[64, 8, 2], &ignoring).unwrap_err();
+        assert!(error.message().contains("64 values") && error.message().contains("2 x 64"));
+    }
 
     #[test]
     fn rows_of_stacks_find_their_expert() {

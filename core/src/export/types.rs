@@ -173,7 +173,9 @@ impl<'a> Wishes<'a> {
         };
         Ok(match (option, per_tensor, experts, rule) {
             (Some(at), ..) => wish(&mut self.options, at, "option"),
-            (_, Some(ty), ..) => Some(Wish { ty, by: "per_tensor", text: "per_tensor".to_owned() }),
+            (_, Some(ty), ..) => {
+                Some(Wish { ty, by: "per_tensor", text: "`quantization.per_tensor`".to_owned() })
+            }
             (_, _, Some(at), _) => wish(&mut self.expert_rules, at, "expert_rule"),
             (.., Some(at)) => wish(&mut self.rules, at, "rule"),
             _ => None,
