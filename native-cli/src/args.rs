@@ -129,6 +129,7 @@ pub(crate) struct Import {
   gmat export --model ./output/model.gmat --generate-config
   gmat export --model ./output/model.gmat --config export_config.json --output model-q4km.gguf
   gmat export --model ./output/model.gmat --type q6_k --output model-q6k.gguf
+  gmat export --model ./output/model.gmat --target-bpw 4.5 --imatrix imatrix.gguf
   gmat export --model ./llama-70b.gmat --shard-size 5GB --output llama-70b.gguf
   gmat export --model ./llama.gmat --type iq4_xs --imatrix llama.imatrix.gguf --output llama-iq4.gguf
   gmat export --model ./llama.gmat --type q4_k_m --tensor-type attn_v=q8_0 --explain
@@ -171,6 +172,15 @@ pub(crate) struct Export {
     #[arg(long = "type", value_name = "NAME")]
     pub(crate) default_type: Option<String>,
 
+    /// Choose types so that the output has at most so many bits per weight, headers included, and
+    /// the model suffers least; overrides the config
+    #[arg(long, value_name = "FLOAT", conflicts_with_all = ["target_size", "default_type", "generate_config"])]
+    pub(crate) target_bpw: Option<f64>,
+
+    /// The same for a size, such as 4GB; overrides the config
+    #[arg(long, value_name = "BYTES", value_parser = parse_size, conflicts_with_all = ["default_type", "generate_config"])]
+    pub(crate) target_size: Option<u64>,
+
     /// Type for tensors with a matching source or GGUF name, such as `attn_v=q8_0`; repeatable, the
     /// first that matches wins, and it wins over the config
     #[arg(long, value_name = "REGEX=TYPE", value_parser = parse_rule, conflicts_with = "generate_config")]
@@ -187,6 +197,11 @@ pub(crate) struct Export {
     /// Show what every tensor would become, and why, and stop: nothing is written
     #[arg(long, conflicts_with = "generate_config")]
     pub(crate) explain: bool,
+
+    /// Write the error of every tensor to this file, as JSON or, if its name ends in `.html`, as a
+    /// page with plots; repeatable
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["generate_config", "explain"])]
+    pub(crate) report: Vec<PathBuf>,
 
     /// With --explain: one JSON object instead of a table
     #[arg(long, requires = "explain")]

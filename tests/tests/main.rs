@@ -11,6 +11,7 @@ mod arch;
 mod block_lanes;
 mod block_laws;
 mod edges;
+mod fit;
 mod flow;
 mod hostile;
 mod importance;

@@ -87,6 +87,15 @@ pub struct Target {
     pub target: String,
 }
 
+/// A size that the files of an export must not exceed in all, headers included.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum SizeTarget {
+    /// In bytes.
+    Bytes(u64),
+    /// In bits per weight.
+    BitsPerWeight(f64),
+}
+
 /// What the user wants exported.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ExportConfig {
@@ -103,6 +112,12 @@ pub struct ExportConfig {
     /// Importance matrix: a file, relative to the folder of the config.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub imatrix: Option<String>,
+    /// Size of the output in bits per weight, headers included: types are chosen for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target_bpw: Option<f64>,
+    /// Size of the output in bytes, likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target_size: Option<u64>,
     /// Types of experts by their source names. All experts that share a tensor of the GGUF file
     /// must get the same.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -118,6 +133,8 @@ impl Default for ExportConfig {
             shard_size: None,
             special_token_keys: BTreeMap::new(),
             imatrix: None,
+            target_bpw: None,
+            target_size: None,
             expert_rules: Vec::new(),
         }
     }
@@ -137,6 +154,8 @@ impl ExportConfig {
             "shard_size",
             "special_token_keys",
             "imatrix",
+            "target_bpw",
+            "target_size",
             "expert_rules",
         ];
         let fields = Fields::new(&value, "", &known)?;
@@ -173,6 +192,17 @@ impl ExportConfig {
             }
             config.imatrix = Some(file.to_owned());
         }
+        if let Some(bits) = fields.number("target_bpw")? {
+            if !(bits > 0.0 && bits <= 32.0) {
+                return Err(fields.wrong("target_bpw", "a number above 0, up to 32"));
+            }
+            config.target_bpw = Some(bits);
+        }
+        config.target_size = fields.count("target_size")?;
+        if config.target_bpw.is_some() && config.target_size.is_some() {
+            return Err(Error::config("`target_bpw` and `target_size` are both given")
+                .with_hint("leave one of them out"));
+        }
         config.expert_rules = rules(&fields, "expert_rules")?;
         if let Some(keys) = fields.map("special_token_keys")? {
             for (kind, key) in keys {
@@ -191,6 +221,13 @@ impl ExportConfig {
             }
         }
         Ok(config)
+    }
+
+    /// The size that types are to be chosen for, if there is one.
+    #[must_use]
+    pub fn target(&self) -> Option<SizeTarget> {
+        let bytes = self.target_size.map(SizeTarget::Bytes);
+        bytes.or_else(|| self.target_bpw.map(SizeTarget::BitsPerWeight))
     }
 
     /// The text of the file.
@@ -274,6 +311,16 @@ mod tests {
         assert_eq!(ExportConfig::parse(b"{}").unwrap(), ExportConfig::default());
         let nulls = ExportConfig::parse(br#"{"shard_size":null}"#).unwrap();
         assert_eq!(nulls, ExportConfig::default());
+    }
+
+    #[test]
+    fn size_targets() {
+        let target = |text: &str| ExportConfig::parse(text.as_bytes()).unwrap().target();
+        assert_eq!(target("{}"), None);
+        assert_eq!(target(r#"{"target_bpw":4.5}"#), Some(SizeTarget::BitsPerWeight(4.5)));
+        assert_eq!(target(r#"{"target_size":5000}"#), Some(SizeTarget::Bytes(5000)));
+        assert!(error(r#"{"target_bpw":0}"#).contains("`target_bpw` is `0`"));
+        assert!(error(r#"{"target_bpw":4,"target_size":5}"#).contains("both given"));
     }
 
     #[test]

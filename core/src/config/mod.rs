@@ -1,7 +1,7 @@
 //! What users and models write down: `config.json` of a model, `import_config.json`,
 //! `export_config.json`.
 
-pub use self::export::{ExportConfig, Quantization, ScaleOptimization, Target};
+pub use self::export::{ExportConfig, Quantization, ScaleOptimization, SizeTarget, Target};
 pub use self::import::{DEFAULT_BLOCK_FORMAT, ImportConfig, Mapping, pretty, tensor_id};
 pub use self::model::ModelConfig;
 pub use self::rules::Rule;

@@ -23,7 +23,7 @@ pub struct Decision {
     /// Whether an importance matrix weighs its columns.
     pub weighted: bool,
     /// Kind of the decision: `option` (`--tensor-type`), `per_tensor`, `expert_rule`, `rule`,
-    /// `recipe`, `kept` (F32, as runtimes want it), `fallback` (for its row length) or `generated`.
+    /// `target` (for a size), `recipe`, `kept` (F32, as runtimes want it), `fallback` (for its row length) or `generated`.
     pub by: &'static str,
     /// The decision in words.
     pub why: String,
@@ -74,6 +74,12 @@ impl Decision {
             by: "",
             why: String::new(),
         }
+    }
+
+    /// The layer of the tensor, if its name says so (`blk.N…`).
+    #[must_use]
+    pub fn layer(&self) -> Option<u32> {
+        self.name.strip_prefix("blk.")?.split('.').next()?.parse().ok()
     }
 
     /// Number of weights.

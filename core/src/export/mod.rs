@@ -1,15 +1,21 @@
 //! Export: the store becomes a GGUF file, or several.
 
+pub use self::damage::Damage;
 pub use self::explain::Decision;
 pub use self::importance::Importance;
 pub use self::plan::{ExportOptions, ExportPlan};
+pub use self::report::Report;
 pub use self::suggest::{Suggestion, suggest};
 
 mod check;
+mod damage;
 mod explain;
+mod fit;
 mod importance;
 mod model;
 mod plan;
+mod report;
+mod rows;
 mod run;
 mod split;
 mod suggest;

@@ -8,6 +8,7 @@ use crate::config::{ExportConfig, Quantization, Rule, ScaleOptimization};
 use crate::error::{Error, Result, ResultExt};
 use crate::export::check::check;
 use crate::export::explain::Decision;
+use crate::export::fit::Fitted;
 use crate::export::importance::{Importance, Weighing, Weights};
 use crate::export::model::{Placed, architecture, model_config, place_all};
 use crate::export::split::{OutputFile, split};
@@ -16,7 +17,7 @@ use crate::format::gguf::{Meta, TensorEntry};
 use crate::format::store::Index;
 use crate::general::{self, ModelFacts, Parameters};
 use crate::quant::{QuantType, Search};
-use crate::recipe::{self, Why};
+use crate::recipe::{self, FileType, Why};
 use crate::registry::Registry;
 use crate::store::Store;
 use crate::token::Vocab;
@@ -69,6 +70,7 @@ pub struct ExportPlan<'a> {
     pub(crate) files: Vec<OutputFile>,
     pub(crate) importance: Option<&'a Importance<'a>>,
     pub(crate) search: Search,
+    pub(crate) file_type: FileType,
     /// What the user should know.
     pub notes: Vec<String>,
     /// What keeps runtimes from loading or using the file as it was meant.
@@ -92,6 +94,18 @@ impl<'a> ExportPlan<'a> {
         options: ExportOptions<'a>,
         registry: &Registry,
     ) -> Result<Self> {
+        Self::with_types(store, vocab, config, options, None, registry)
+    }
+
+    /// The same, with types that were chosen for a size in the place of the default type's recipe.
+    pub(crate) fn with_types(
+        store: &'a Store<'a>,
+        vocab: Option<&Vocab>,
+        config: &ExportConfig,
+        options: ExportOptions<'a>,
+        fitted: Option<&Fitted>,
+        registry: &Registry,
+    ) -> Result<Self> {
         let metadata = &store.metadata;
         let mut notes = Vec::new();
         let model = model_config(metadata)?;
@@ -99,8 +113,11 @@ impl<'a> ExportPlan<'a> {
         let placed = place_all(metadata, arch, &model, &config.tensor_map, &mut notes)?;
         let mut warnings = check(metadata, arch, &model, &placed)?;
         let generated = arch.generated(&model)?;
-        let file_type = file_type(&config.quantization.default_type, registry)
-            .context(|| "`quantization.default_type`")?;
+        let file_type = match fitted {
+            Some(fitted) => fitted.file_type,
+            None => file_type(&config.quantization.default_type, registry)
+                .context(|| "`quantization.default_type`")?,
+        };
         let mut wishes = Wishes::new(config, options.tensor_types, registry)?;
 
         let mut outputs = Vec::new();
@@ -119,6 +136,7 @@ impl<'a> ExportPlan<'a> {
             let slices = dims.get(2).copied().unwrap_or(1);
             let named = Named { id: tensor.id, source, gguf, slices };
             let wanted = wishes.of(&named, registry)?;
+            let wanted = wanted.or_else(|| fitted?.wish(gguf));
             keys.push((tensor, index, dims, wanted));
         }
         if let Some(id) =
@@ -226,7 +244,17 @@ impl<'a> ExportPlan<'a> {
             notes.push(format!("everything fits in one file of {cap} bytes, so it is not split"));
         }
         let (importance, search) = (options.importance, search(&config.quantization));
-        Ok(Self { store, outputs, files, importance, search, notes, warnings, decisions })
+        Ok(Self {
+            store,
+            outputs,
+            files,
+            importance,
+            search,
+            file_type,
+            notes,
+            warnings,
+            decisions,
+        })
     }
 
     /// Number of tensors.

@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use gmat_core::config::{ExportConfig, ScaleOptimization};
-use gmat_core::export::{ExportOptions, ExportPlan, Importance, Suggestion, suggest};
+use gmat_core::export::{ExportOptions, ExportPlan, Importance, Report, Suggestion, suggest};
 use gmat_core::format::tokens;
 use gmat_core::io::read_small;
 use gmat_core::store::{FOLDER, METADATA, Store, TOKENS};
 use gmat_core::{Error, Registry, Result, ResultExt};
 
-use super::{budget, explain, read_config, write_generated};
+use super::{budget, explain, read_config, write_generated, write_whole};
 use crate::args::{Common, Export};
 use crate::behind::write_behind;
 use crate::folder::Folder;
@@ -60,7 +60,18 @@ pub(crate) fn run(
         importance: importance.as_ref(),
         allow_unweighted: args.allow_unweighted,
     };
-    let plan = ExportPlan::new(&store, vocab.as_ref(), &config, options, registry)?;
+    let plan = match config.target() {
+        None => ExportPlan::new(&store, vocab.as_ref(), &config, options, registry)?,
+        Some(target) => {
+            console.note("measuring what each type does to each tensor");
+            let (vocab, budget) = (vocab.as_ref(), budget(common)?);
+            let plan = ExportPlan::for_size(
+                target, &store, vocab, &config, options, registry, budget, console,
+            );
+            console.end();
+            plan?
+        }
+    };
     if args.explain {
         explain::show(&plan, args.json, console);
         return Ok(());
@@ -82,10 +93,21 @@ pub(crate) fn run(
     console.line(format!("Processing {} tensors...", plan.tensors()));
     let mut staging = StagedFiles::new(&output_folder)?;
     let budget = budget(common)?;
-    let result = write_behind(&mut staging, |sink| plan.run(sink, budget, console));
+    let mut damages = Vec::new();
+    let result = write_behind(&mut staging, |sink| {
+        let damages = (!args.report.is_empty()).then_some(&mut damages);
+        plan.run(sink, budget, console, damages)
+    });
     console.end();
     result?;
     staging.commit()?;
+    if !args.report.is_empty() {
+        let report = Report::new(&plan, &damages);
+        for path in &args.report {
+            write_whole(path, &report.to_json()?)?;
+            console.line(format!("Report: {}", path.display()));
+        }
+    }
     let bytes: u64 = plan.files().map(|(_, len)| len).sum();
     let shards = match plan.files().len() {
         1 => String::new(),
@@ -145,8 +167,10 @@ fn config(
     console: &mut Console,
 ) -> Result<(ExportConfig, PathBuf)> {
     let found = Path::new(CONFIG).exists().then(|| PathBuf::from(CONFIG));
-    // `--type` means the whole model: a config found by chance must not mix in.
-    let path = args.config.clone().or_else(|| found.filter(|_| args.default_type.is_none()));
+    // These mean the whole model: a config found by chance must not mix in.
+    let whole =
+        args.default_type.is_some() || args.target_bpw.is_some() || args.target_size.is_some();
+    let path = args.config.clone().or_else(|| found.filter(|_| !whole));
     match path {
         Some(path) => {
             if args.config.is_none() {
@@ -156,7 +180,7 @@ fn config(
                 .context(|| format!("config `{}`", path.display()))?;
             Ok((config, path.parent().map(Path::to_owned).unwrap_or_default()))
         }
-        None if args.default_type.is_some() => Ok(Default::default()),
+        None if whole => Ok(Default::default()),
         None => {
             console.note("no config given: every tensor gets its recommended type");
             Ok((recommended(args, store, registry)?.config, PathBuf::new()))
@@ -172,6 +196,20 @@ fn apply_options(args: &Export, config: &mut ExportConfig) -> Result<()> {
         let name = path.to_str();
         let name = name.ok_or_else(|| Error::config("the name after `--imatrix` is not UTF-8"))?;
         config.imatrix = Some(name.to_owned());
+    }
+    if let Some(bits) = args.target_bpw {
+        if !(bits > 0.0 && bits <= 32.0) {
+            return Err(Error::config(format!(
+                "`--target-bpw` is `{bits}`, expected a number above 0, up to 32"
+            )));
+        }
+        (config.target_bpw, config.target_size) = (Some(bits), None);
+    }
+    if let Some(bytes) = args.target_size {
+        (config.target_bpw, config.target_size) = (None, Some(bytes));
+    }
+    if args.default_type.is_some() {
+        (config.target_bpw, config.target_size) = (None, None);
     }
     if let Some(bytes) = args.shard_size {
         config.shard_size = Some(bytes);

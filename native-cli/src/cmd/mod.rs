@@ -51,8 +51,17 @@ fn write_generated(name: &str, text: &str, force: bool) -> Result<()> {
         ))
         .with_hint("move it away, or add --force"));
     }
-    let partial = format!("{name}.partial");
-    fs::write(&partial, text)
-        .and_then(|()| fs::rename(&partial, name))
-        .map_err(|e| Error::io(format!("cannot write `{name}`"), e))
+    write_whole(Path::new(name), text)
+}
+
+/// Writes a small file, which has its name only when it is whole.
+fn write_whole(path: &Path, text: &str) -> Result<()> {
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".partial");
+    let written = fs::write(&partial, text).and_then(|()| fs::rename(&partial, path));
+    written.map_err(|e| {
+        // Nothing can be done about a second failure, and the name says what it is.
+        let _ = fs::remove_file(&partial);
+        Error::io(format!("cannot write `{}`", path.display()), e)
+    })
 }
