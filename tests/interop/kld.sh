@@ -7,7 +7,7 @@
 #   {"file":"q4.gguf","bytes":1,"ppl":34.4,"ppl_base":34.4,"kld_mean":0.002,"same_top":95.6}
 #
 # same_top is in percent. Settings: GMAT_LLAMA_BIN (default: what build-llama.sh prints),
-# GMAT_THREADS (default 2), TMPDIR: the base's probabilities take 2 bytes x vocabulary for
+# GMAT_THREADS (default 2), GMAT_CHUNKS (default: the whole text), TMPDIR: the base's probabilities take 2 bytes x vocabulary for
 # every second token of the text while this runs.
 set -euo pipefail
 
@@ -27,13 +27,21 @@ trap 'rm -rf "$tmp"' EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-perplexity() { # LOG ARGS...
-    local log=$1
-    shift
+# Runs the tool until its log has the last line of its summary. It logs from a thread that it does
+# not wait for when it ends, so that on a busy machine the end of the log is lost now and then; and
+# it ends well without a summary, too, if the text is too short, which more runs do not change.
+perplexity() { # LOG LAST ARGS...
+    local log=$1 last=$2
+    shift 2
     # A context of 256 suits texts of some ten thousand tokens; figures are only comparable
     # at the same context.
-    "$bin/llama-perplexity" -c 256 -t "${GMAT_THREADS:-2}" "$@" >"$log" 2>&1 ||
-        { tail -n 20 "$log" >&2; die "llama-perplexity failed"; }
+    for _ in 1 2 3; do
+        "$bin/llama-perplexity" -c 256 -t "${GMAT_THREADS:-2}" --chunks "${GMAT_CHUNKS:--1}" "$@" >"$log" 2>&1 ||
+            { tail -n 20 "$log" >&2; die "llama-perplexity failed"; }
+        if grep -q "$last" "$log"; then return; fi
+    done
+    tail -n 20 "$log" >&2
+    die "no '$last' in the output of llama-perplexity"
 }
 
 # The number after "NAME:" in the log's summary. The tool can end well without a summary
@@ -50,12 +58,9 @@ json_string() {
     printf '"%s"' "${s//\"/\\\"}"
 }
 
-perplexity "$tmp/base.log" -m "$base" -f "$text" --kl-divergence-base "$tmp/base.bin"
-# A text of less than two contexts ends well too, with a base that holds nothing.
-grep -q 'Final estimate: PPL' "$tmp/base.log" ||
-    { tail -n 20 "$tmp/base.log" >&2; die "llama-perplexity gave no figure for the base"; }
+perplexity "$tmp/base.log" "Final estimate: PPL" -m "$base" -f "$text" --kl-divergence-base "$tmp/base.bin"
 for file in "$@"; do
-    perplexity "$tmp/log" -m "$file" --kl-divergence-base "$tmp/base.bin" --kl-divergence
+    perplexity "$tmp/log" "Same top p" -m "$file" --kl-divergence-base "$tmp/base.bin" --kl-divergence
     # One assignment each: a failure inside printf's arguments would go unnoticed.
     ppl=$(figure "$tmp/log" 'Mean PPL(Q)')
     ppl_base=$(figure "$tmp/log" 'Mean PPL(base)')
