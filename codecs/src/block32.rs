@@ -29,9 +29,9 @@ fn extremes(x: &[f32; LEN]) -> (f32, f32) {
     (value(low), value(high))
 }
 
-/// Largest magnitude.
+/// Largest magnitude, of a block of any length.
 #[inline(always)]
-pub(crate) fn max_magnitude(x: &[f32; LEN]) -> f32 {
+pub(crate) fn max_magnitude<const K: usize>(x: &[f32; K]) -> f32 {
     f32::from_bits(x.iter().fold(0, |max, v| max.max(v.to_bits() & 0x7fff_ffff)))
 }
 

@@ -6,6 +6,7 @@
 mod affine_k;
 mod block32;
 mod decoder;
+mod fp4;
 mod hf;
 mod lanes;
 mod lockstep;
@@ -17,6 +18,7 @@ mod row32;
 mod search;
 mod simd;
 mod superblock;
+mod trits;
 mod words;
 
 include!(concat!(env!("OUT_DIR"), "/codecs.rs"));
