@@ -8,13 +8,13 @@ TARGET = $(abspath $(or $(CARGO_TARGET_DIR),target))
 GMAT = $(TARGET)/release/gmat
 CODEC_FILES = $(wildcard codecs/src/block/*.rs codecs/src/quant/*.rs codecs/src/arch/*.rs codecs/src/token/*.rs)
 
-.PHONY: help build demo test lint unit wasm docs interop tree install bench clean
+.PHONY: help build demo test lint unit wasm docs interop tree install bench speed clean
 
 help:
 	@echo "make demo     build gmat, convert the example model, show the result"
 	@echo "make test     install what the tests need, then run all of them"
 	@echo "make install  install gmat"
-	@echo "also: build lint unit wasm docs interop bench clean"
+	@echo "also: build lint unit wasm docs interop bench speed clean"
 
 build:
 	$(CARGO) build --release --locked -p gmat
@@ -64,6 +64,10 @@ tree:
 bench: build
 	$(CARGO) bench --locked -p gmat-tests
 	tests/scale.sh $(GMAT)
+
+# Quantization beside ggml's own; TYPES="q4_ iq2_xs" selects types by the beginning of their names.
+speed:
+	CARGO=$(CARGO) tests/interop/speed.sh $(TYPES)
 
 clean:
 	$(CARGO) clean
