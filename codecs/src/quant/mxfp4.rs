@@ -15,7 +15,7 @@
 use gmat_core::quant::Need;
 use gmat_core::register_quant;
 
-use crate::block32::{self, LEN, apart, max_magnitude};
+use crate::block32::{self, BATCH, LEN, apart, max_magnitude};
 use crate::fp4;
 use crate::simd::dispatch::{RowCode, dispatched};
 
@@ -41,12 +41,19 @@ impl RowCode for Mxfp4 {
         _importance: Option<&[f32]>,
         out: &mut [u8],
     ) {
-        for (x, out) in x.as_chunks::<LEN>().0.iter().zip(out.as_chunks_mut::<BYTES>().0) {
-            let [e, packed @ ..] = out;
-            *e = exponent(max_magnitude(apart(x)));
-            let d = scale(*e);
-            let codes = if *e < HIGH { fp4::codes(x, d) } else { fp4::codes_by_distance(x, d) };
-            block32::pack_nibbles(&codes, packed);
+        let (blocks, out) = (x.as_chunks::<LEN>().0, out.as_chunks_mut::<BYTES>().0);
+        for (x, out) in blocks.chunks(BATCH).zip(out.chunks_mut(BATCH)) {
+            let mut largest = [0.0; BATCH];
+            for (largest, x) in largest.iter_mut().zip(x) {
+                *largest = max_magnitude(apart(x));
+            }
+            for ((x, out), e) in x.iter().zip(out).zip(largest.map(exponent)) {
+                let d = scale(e);
+                let codes = if e < HIGH { fp4::codes(x, d) } else { fp4::codes_by_distance(x, d) };
+                let [first, packed @ ..] = out;
+                *first = e;
+                block32::pack_nibbles(&codes, packed);
+            }
         }
     }
 

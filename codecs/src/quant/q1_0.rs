@@ -14,14 +14,17 @@ use gmat_core::register_quant;
 
 use crate::narrow::{f16_bits, f16_is_finite, f16_value};
 use crate::simd::dispatch::{RowCode, dispatched};
+use crate::words::each;
 
 /// Weights in a block.
 const LEN: usize = 128;
 const BYTES: usize = 18;
 /// Blocks that are summed side by side, since the sum of one is a chain of additions.
 const BATCH: usize = 16;
-/// Weights of a block that are turned into steps at a time.
-const PIECE: usize = 16;
+/// Weights of a block that are turned into steps at a time: what the compiler makes shuffles of.
+const PIECE: usize = 8;
+/// The sign bit of an `f32`.
+const SIGN: u32 = 1 << 31;
 
 /// The kernel of `q1_0`.
 pub(crate) struct Q1_0;
@@ -58,11 +61,8 @@ impl RowCode for Q1_0 {
         let blocks = bytes.as_chunks::<BYTES>().0;
         for ([d0, d1, packed @ ..], out) in blocks.iter().zip(out.as_chunks_mut::<LEN>().0) {
             let minus = f16_value(u16::from_le_bytes([*d0, *d1])).to_bits() ^ SIGN;
-            for (out, packed) in out.as_chunks_mut::<16>().0.iter_mut().zip(packed.as_chunks().0) {
-                let signs = u32::from(u16::from_le_bytes(*packed));
-                for (j, value) in out.iter_mut().enumerate() {
-                    *value = f32::from_bits(minus ^ (signs << (31 - j) & SIGN));
-                }
+            for (value, bit) in out.iter_mut().zip(unpack(packed)) {
+                *value = f32::from_bits(minus ^ (if bit == 0 { 0 } else { SIGN }));
             }
         }
     }
@@ -72,9 +72,6 @@ impl RowCode for Q1_0 {
         matches!(block, &[d0, d1, ..] if f16_is_finite([d0, d1]))
     }
 }
-
-/// The sign bit of an `f32`.
-const SIGN: u32 = 1 << 31;
 
 /// Sums of magnitudes, in order.
 #[inline(always)]
@@ -120,6 +117,17 @@ fn pack(x: &[f32; LEN], out: &mut [u8; LEN / 8]) {
     }
 }
 
+/// A byte for each sign, zero for minus.
+#[inline(always)]
+fn unpack(packed: &[u8; LEN / 8]) -> [u8; LEN] {
+    let mut bits = [0; LEN];
+    for (bits, packed) in bits.as_chunks_mut().0.iter_mut().zip(packed) {
+        // Of eight copies, the bit that is meant.
+        *bits = (each(*packed) & 0x8040_2010_0804_0201).to_le_bytes();
+    }
+    bits
+}
+
 register_quant!(dispatched::<Q1_0>());
 
 #[cfg(test)]
@@ -142,5 +150,7 @@ mod tests {
         pack(&x, &mut packed);
         assert_eq!((packed[0], packed[1], packed[15]), (1, 2, 128));
         assert_eq!(packed.iter().map(|byte| byte.count_ones()).sum::<u32>(), 3);
+        let plus = unpack(&packed).map(|bit| bit != 0);
+        assert_eq!(plus, x.map(|v| v >= 0.0));
     }
 }
