@@ -8,13 +8,13 @@ TARGET = $(abspath $(or $(CARGO_TARGET_DIR),target))
 GMAT = $(TARGET)/release/gmat
 CODEC_FILES = $(wildcard codecs/src/block/*.rs codecs/src/quant/*.rs codecs/src/arch/*.rs codecs/src/token/*.rs)
 
-.PHONY: help build demo test lint unit wasm docs interop tree install bench speed clean
+.PHONY: help build demo test lint unit wasm docs interop tree install bench speed sanitize miri clean
 
 help:
 	@echo "make demo     build gmat, convert the example model, show the result"
 	@echo "make test     install what the tests need, then run all of them"
 	@echo "make install  install gmat"
-	@echo "also: build lint unit wasm docs interop bench speed clean"
+	@echo "also: build lint unit wasm docs interop bench speed sanitize miri clean"
 
 build:
 	$(CARGO) build --release --locked -p gmat
@@ -68,6 +68,24 @@ bench: build
 # Quantization beside ggml's own; TYPES="q4_ iq2_xs" selects types by the beginning of their names.
 speed:
 	CARGO=$(CARGO) tests/interop/speed.sh $(TYPES)
+
+# Memory errors, in the vector code of this processor too. RUSTC_BOOTSTRAP allows the sanitizer on the
+# pinned compiler; with --target, build scripts are spared it. Leaks are not looked for: that needs
+# ptrace, which containers forbid.
+SANITIZE = RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address ASAN_OPTIONS=detect_leaks=0 \
+    $(CARGO) test --locked --target $(shell rustc -vV | sed -n 's/^host: //p')
+sanitize:
+	$(SANITIZE) -p gmat-codecs --lib
+	$(SANITIZE) -p gmat-tests --test main -- quant_ block_ tokens hostile
+
+# Undefined behaviour, on an interpreter: portable code, then what is compiled for AVX2. Left out are
+# tests that go through all values of some bits.
+MIRI = $(CARGO) +nightly miri test --locked -p gmat-codecs --lib -- \
+    block32 fp4 lockstep protobuf quant:: search:: simd:: superblock trits
+miri:
+	rustup toolchain install nightly --profile minimal --component miri
+	$(MIRI)
+	RUSTFLAGS=-Ctarget-feature=+avx2 $(MIRI)
 
 clean:
 	$(CARGO) clean

@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn midpoints_decide_like_distances() {
         for d in [1.0, 0.0, 0.875 * 2f32.powi(-9), 2f32.powi(-128), 2f32.powi(124), 240.0] {
-            for step in 0..640u16 {
+            for step in (0..640u16).step_by(if cfg!(miri) { 39 } else { 1 }) {
                 let v = f32::from(step) / 40.0 * d;
                 let x =
                     [v, v.next_up(), v.next_down(), -v, -v.next_up(), -v.next_down(), 0.5, -2e9];

@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn logarithms_are_rounded_before_the_floor() {
-        for k in -125..128 {
+        for k in (-125..128).step_by(if cfg!(miri) { 21 } else { 1 }) {
             let power = 2f32.powi(k);
             assert_eq!(floor_log2(power), k);
             assert_eq!(floor_log2(power.next_up()), k);
