@@ -21,6 +21,7 @@ mod quant_golden;
 mod quant_laws;
 mod recipes;
 mod reference;
+mod report;
 mod rules;
 mod safetensors_law;
 mod support;

@@ -8,6 +8,8 @@ use crate::export::damage::Damage;
 use crate::export::explain::Decision;
 use crate::export::plan::ExportPlan;
 
+mod html;
+
 /// Version of the layout of [`Report`].
 const VERSION: u32 = 1;
 
@@ -103,6 +105,16 @@ impl Report {
     /// `Malformed` if a figure is not finite.
     pub fn to_json(&self) -> Result<String> {
         pretty(self)
+    }
+
+    /// The report as a page (HTML 5) with plots, that loads nothing.
+    ///
+    /// The same report gives the same bytes.
+    ///
+    /// # Errors
+    /// `Shape` if a plot cannot be drawn.
+    pub fn to_html(&self) -> Result<String> {
+        html::page(self)
     }
 
     /// Of a plan that has been run with comparison, see [`ExportPlan::run`].

@@ -9,7 +9,7 @@ use gmat_core::io::read_small;
 use gmat_core::store::{FOLDER, METADATA, Store, TOKENS};
 use gmat_core::{Error, Registry, Result, ResultExt};
 
-use super::{budget, explain, read_config, write_generated, write_whole};
+use super::{budget, explain, read_config, reports, write_generated};
 use crate::args::{Common, Export};
 use crate::behind::write_behind;
 use crate::folder::Folder;
@@ -31,6 +31,8 @@ pub(crate) fn run(
     if args.generate_config {
         return generate(args, &store, registry, console);
     }
+    let (output_folder, file_name) = output(&args.output, folder.path())?;
+    let reports = report_targets(args, folder.path(), &output_folder)?;
     let (mut config, beside) = config(args, &store, registry, console)?;
     apply_options(args, &mut config)?;
     let matrix = imatrix(args, &config, &beside)?;
@@ -52,7 +54,6 @@ pub(crate) fn run(
             "put the tokenizer files beside the model and import again, or add --no-tokenizer",
         ));
     }
-    let (output_folder, file_name) = output(&args.output, folder.path())?;
     let options = ExportOptions {
         arch: args.arch.as_deref(),
         file_name: &file_name,
@@ -95,17 +96,17 @@ pub(crate) fn run(
     let budget = budget(common)?;
     let mut damages = Vec::new();
     let result = write_behind(&mut staging, |sink| {
-        let damages = (!args.report.is_empty()).then_some(&mut damages);
+        let damages = (!reports.is_empty()).then_some(&mut damages);
         plan.run(sink, budget, console, damages)
     });
     console.end();
     result?;
     staging.commit()?;
-    if !args.report.is_empty() {
+    if !reports.is_empty() {
         let report = Report::new(&plan, &damages);
-        for path in &args.report {
-            write_whole(path, &report.to_json()?)?;
-            console.line(format!("Report: {}", path.display()));
+        for target in &reports {
+            target.write(&report)?;
+            console.line(format!("Report: {}", target.path().display()));
         }
     }
     let bytes: u64 = plan.files().map(|(_, len)| len).sum();
@@ -121,6 +122,30 @@ pub(crate) fn run(
 fn store_path(model: &Path) -> PathBuf {
     let inner = model.join(FOLDER);
     if !model.join(METADATA).exists() && inner.is_dir() { inner } else { model.to_owned() }
+}
+
+/// Reports must not overwrite what they are about, nor what the export reads.
+fn report_targets(
+    args: &Export,
+    store: &Path,
+    output_folder: &Path,
+) -> Result<Vec<reports::Target>> {
+    let mut taken = vec![("output", args.output.as_path())];
+    taken.extend(args.config.as_deref().map(|path| ("config", path)));
+    if args.config.is_none() {
+        taken.push(("config", Path::new(CONFIG)));
+    }
+    taken.extend(args.imatrix.as_deref().map(|path| ("importance matrix", path)));
+    for path in &args.report {
+        let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let real = folder.unwrap_or(Path::new(".")).canonicalize().ok();
+        if real.zip(store.canonicalize().ok()).is_some_and(|(real, store)| real.starts_with(store))
+        {
+            return Err(Error::config(format!("report `{}` is inside the store", path.display()))
+                .with_hint("choose another folder"));
+        }
+    }
+    reports::Target::all(&args.report, &taken, Some(output_folder))
 }
 
 fn check_thresholds(args: &Export) -> Result<()> {

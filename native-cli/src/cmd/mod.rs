@@ -5,6 +5,7 @@ pub(crate) mod export;
 pub(crate) mod formats;
 pub(crate) mod import;
 pub(crate) mod inspect;
+mod reports;
 
 use std::fs;
 use std::path::Path;
