@@ -125,7 +125,7 @@ fn write(
         out.push_str("</section>\n");
     }
     if !groups.layers.is_empty() {
-        out.push_str("<section class=\"wide\">\n<h2>Error by layer and role</h2>\n<p>relative RMSE in %</p>\n");
+        out.push_str("<section>\n<h2>Error by layer and role</h2>\n<p>relative RMSE in %</p>\n");
         heat::write(out, groups)?;
         out.push_str("</section>\n");
     }

@@ -16,7 +16,7 @@ pub(super) const COLOURS: usize = 8;
 /// Bars in one plot: more are in the table.
 pub(super) const BARS: usize = 24;
 /// Characters of a label that have room.
-const LABEL: usize = 26;
+const LABEL: usize = 22;
 /// Width of a plot, with the margins that `poloto` leaves.
 const WIDTH: f64 = 760.0;
 /// Its margins, of which our labels need less, except at the left.
@@ -36,13 +36,14 @@ fn end(values: impl Iterator<Item = f64>) -> f64 {
 }
 
 /// Puts the elements of a plot into an image of their own.
-fn image(id: &str, title: &str, height: f64, left: f64, elements: &str) -> String {
+fn image(class: &str, id: &str, title: &str, height: f64, left: f64, elements: &str) -> String {
     // `poloto` numbers its plots from 0 in every image, but a page has each id once.
-    let elements = elements.replace("id=\"poloto_plot", "data-plot=\"");
+    // Its tabs are of no use here.
+    let elements = elements.replace("id=\"poloto_plot", "data-plot=\"").replace('\t', "");
     let (x, y) = (MARGIN.0 - left, MARGIN.1 - 16.0);
     let (width, height) = (WIDTH - MARGIN.0 + 24.0 - x, height - 2.0 * y + 26.0);
     format!(
-        "<svg class=\"poloto\" xmlns=\"http://www.w3.org/2000/svg\" role=\"img\" \
+        "<svg class=\"poloto {class}\" xmlns=\"http://www.w3.org/2000/svg\" role=\"img\" \
          aria-labelledby=\"{id}\" viewBox=\"{x} {y} {width} {height}\"><title id=\"{id}\">{}\
          </title>\n{elements}</svg>\n",
         escape(title),
@@ -77,7 +78,7 @@ pub(super) fn bars(id: &str, title: &str, shares: &[(String, f64)]) -> Result<St
         poloto::render::Stage1::from_parts(plots, f64::default_ticks(), ticks, frame.build());
     let elements =
         stage.build_and_label(("", "", "")).headless().render_string().map_err(failed)?;
-    Ok(image(id, title, height, 190.0, &elements))
+    Ok(image("bars", id, title, height, 200.0, &elements))
 }
 
 /// Error of each layer.
@@ -96,6 +97,7 @@ pub(super) fn layers(id: &str, groups: &Groups<'_>) -> Result<String> {
     let stage = frame.build().data(plots).build_and_label(("", "", ""));
     let elements = stage.headless().render_string().map_err(failed)?;
     Ok(image(
+        "points",
         id,
         "Relative error in percent (upwards) of each layer (to the right)",
         height,
@@ -104,7 +106,7 @@ pub(super) fn layers(id: &str, groups: &Groups<'_>) -> Result<String> {
     ))
 }
 
-/// Error of each tensor against its bits per weight, in a colour for its role; the roles are in
+/// Error of each tensor that has one against its bits per weight, in a colour for its role; the roles are in
 /// the order of the colours, the last colour is for all others.
 pub(super) fn scatter(id: &str, report: &Report, roles: &[&str]) -> Result<String> {
     let series = |colour: usize| -> Vec<(f64, f64)> {
@@ -114,7 +116,7 @@ pub(super) fn scatter(id: &str, report: &Report, roles: &[&str]) -> Result<Strin
                 == colour
         });
         of.filter_map(|tensor| Some((tensor.bits_per_weight, drawn(tensor.error.relative_rmse)?)))
-            .filter(|point| point.0.is_finite())
+            .filter(|point| point.0.is_finite() && point.1 > 0.0)
             .collect()
     };
     let all: [Vec<(f64, f64)>; COLOURS] = std::array::from_fn(series);
@@ -129,7 +131,7 @@ pub(super) fn scatter(id: &str, report: &Report, roles: &[&str]) -> Result<Strin
     let elements = stage.headless().render_string().map_err(failed)?;
     let title =
         "Relative error in percent (upwards) of each tensor against bits per weight (to the right)";
-    Ok(image(id, title, height, 60.0, &elements))
+    Ok(image("points", id, title, height, 60.0, &elements))
 }
 
 /// Shares of a whole as a ring, in the order of the colours. `poloto` has no such plot; a ring is

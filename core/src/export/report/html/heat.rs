@@ -21,7 +21,7 @@ pub(super) fn write(out: &mut String, groups: &Groups<'_>) -> fmt::Result {
     }
     let most = groups.cells.values().map(Pool::relative).fold(0.0, f64::max);
     out.push_str(
-        "<div class=\"scroll\" role=\"region\" tabindex=\"0\" aria-label=\"Relative error by layer \
+        "<div class=\"scroll map\" role=\"region\" tabindex=\"0\" aria-label=\"Relative error by layer \
          and role\">\n<table class=\"heat\">\n<thead><tr><th scope=\"col\">layer</th>",
     );
     for role in &roles {
