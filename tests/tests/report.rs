@@ -86,7 +86,9 @@ fn figures_equal_those_of_the_files() {
         let count = model[name].len() as f64;
         near(&tensor["relative_rmse"], (error / square).sqrt(), name);
         near(&tensor["cosine"], product / (square * other).sqrt(), name);
-        near(&tensor["max_error"], f64::from(most), name);
+        // As short as an f32 can be told.
+        let largest = tensor["max_error"].to_string();
+        assert_eq!(largest.parse(), Ok(most), "{name}");
         near(&tensor["rms"], (square / count).sqrt(), name);
         let layer = name.strip_prefix("blk.").and_then(|rest| rest.split('.').next());
         assert_eq!(tensor["layer"].as_u64(), layer.map(|layer| layer.parse().unwrap()), "{name}");
