@@ -26,7 +26,7 @@ use crate::row32;
 use crate::search::table::{self, VALUES};
 use crate::simd::dispatch::{RowCode, dispatched};
 use crate::superblock::refuse_large;
-use crate::trellis::signed::{TABLE_TRIALS, Table, single};
+use crate::trellis::signed::{Table, Trials, single};
 
 const BYTES: usize = 18;
 
@@ -73,6 +73,8 @@ impl RowCode for Iq4Nl {
     ) {
         let out = out.as_chunks_mut::<BYTES>().0;
         let mut importance = importance.map(|importance| importance.chunks(N32 * LEN));
+        let Trials { plain, weighted } = Table::TRIALS;
+        let trials = if importance.is_some() { weighted } else { plain };
         for (values, out) in x.chunks(N32 * LEN).zip(out.chunks_mut(N32)) {
             let steps = lockstep::transpose::<N32, LEN>(values);
             let importance = match importance.as_mut().and_then(Iterator::next) {
@@ -85,7 +87,7 @@ impl RowCode for Iq4Nl {
             for (old, [d0, d1, ..]) in old.iter_mut().zip(&*out) {
                 *old = read_f16([*d0, *d1]);
             }
-            let new = single::improve::<Table, _, N32>(&steps, &weights, &old, TABLE_TRIALS, 2);
+            let new = single::improve::<Table, _, N32>(&steps, &weights, &old, trials, 2);
             for (lane, (x, out)) in values.as_chunks::<LEN>().0.iter().zip(out).enumerate() {
                 if new.is[lane] {
                     write(x, new.scale[lane], out);

@@ -32,7 +32,7 @@ use crate::search::table::{self, VALUES};
 use crate::simd::dispatch::{RowCode, dispatched};
 use crate::superblock::{LEN, TILE, bytes_at, refuse_large, sums_of_squares};
 use crate::trellis::signed::groups::{self, ENDS, Layout};
-use crate::trellis::signed::{TABLE_TRIALS, Table};
+use crate::trellis::signed::{Table, Trials};
 
 const BYTES: usize = 136;
 /// Weights in a group.
@@ -110,7 +110,7 @@ impl Layout<GROUPS, BYTES> for Iq4Xs {
     type Codes = Table;
     const LIMIT: f32 = 32.0;
     const SPREAD: bool = true;
-    const TRIALS: &'static [f32] = TABLE_TRIALS;
+    const TRIALS: Trials = Table::TRIALS;
     const ENDS: &'static [f32] = ENDS;
     const ROUNDS: usize = 2;
 

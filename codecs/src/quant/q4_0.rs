@@ -25,7 +25,7 @@ use crate::row32;
 use crate::search::signed;
 use crate::simd::dispatch::{RowCode, dispatched};
 use crate::trellis::signed::single::{self, Better};
-use crate::trellis::signed::{self as trellis, Equal, Signed};
+use crate::trellis::signed::{self as trellis, Equal, Signed, Trials};
 
 const BYTES: usize = 18;
 /// Codes are counted from `-LIMIT`.
@@ -35,10 +35,14 @@ const TOP: u8 = 15;
 
 /// What codes stand for.
 type Numbers = Signed<LIMIT>;
-/// Trials of [`trellis::seek`] without importance, when it is to be quick, and with it.
-const PLAIN: &[f32] = &[-8.5, -7.2, -7.9, -8.2, -8.8, -6.9];
-/// See [`PLAIN`].
-const WEIGHTED: &[f32] = &[-8.1, -7.2, -8.5, -7.8, -6.9, -8.3, -8.8, -6.2];
+/// Trials of [`trellis::seek`]; few without importance, where standard mode has no search at all.
+const TRIALS: Trials = Trials {
+    plain: &[-8.5, -7.2, -7.9, -8.2, -8.8, -6.9],
+    weighted: &[
+        -8.1, -7.2, -8.7, -7.8, -9.3, -6.8, -6.1, -8.4, 8.3, -10.2, -7.5, -9.0, -7.0, -5.8, -8.0,
+        -8.2, -9.7, -6.4, -7.3, 9.2,
+    ],
+};
 
 /// The kernel of `q4_0`.
 pub(crate) struct Q4_0;
@@ -87,7 +91,7 @@ impl RowCode for Q4_0 {
                 for (x, out) in blocks.chunks(N32).zip(out.chunks_mut(N32)) {
                     let steps = lockstep::transpose::<N32, LEN>(x.as_flattened());
                     let old = scales(out);
-                    let new = single::improve::<Numbers, _, N32>(&steps, &Equal, &old, PLAIN, 1);
+                    let new = single::improve::<Numbers, _, N32>(&steps, &Equal, &old, TRIALS.plain, 1);
                     replace(x, &new, out);
                 }
             }
@@ -98,7 +102,7 @@ impl RowCode for Q4_0 {
                 for ((x, importance), out) in groups {
                     let (steps, w) = row32::weigh::<N32>(x, importance, spread);
                     let old = scales(out);
-                    let new = single::improve::<Numbers, _, N32>(&steps, &w, &old, WEIGHTED, 2);
+                    let new = single::improve::<Numbers, _, N32>(&steps, &w, &old, TRIALS.weighted, 2);
                     replace(x, &new, out);
                 }
             }

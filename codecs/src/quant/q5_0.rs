@@ -26,7 +26,7 @@ use crate::row32;
 use crate::search::signed;
 use crate::simd::dispatch::{RowCode, dispatched};
 use crate::trellis::signed::single::{self, Better};
-use crate::trellis::signed::{self as trellis, Equal, Signed};
+use crate::trellis::signed::{self as trellis, Equal, Signed, Trials};
 
 const BYTES: usize = 22;
 /// Codes are counted from `-LIMIT`.
@@ -36,11 +36,14 @@ const TOP: u8 = 31;
 
 /// What codes stand for.
 type Numbers = Signed<LIMIT>;
-/// Trials of [`trellis::seek`] without importance, when it is to be quick, and with it.
-const PLAIN: &[f32] = &[-15.1, -16.4, -15.8, -14.1, -14.8, -16.2];
-/// See [`PLAIN`].
-const WEIGHTED: &[f32] =
-    &[-16.0, -15.2, -16.4, -14.2, -14.8, -15.8, -16.2, -13.8, -15.0, -16.6, -13.0];
+/// Trials of [`trellis::seek`]; few without importance, where standard mode has no search at all.
+const TRIALS: Trials = Trials {
+    plain: &[-15.1, -16.4, -15.8, -14.1, -14.8, -16.2, -16.7, -15.3],
+    weighted: &[
+        -16.0, -15.0, -16.6, -14.0, -13.0, -15.6, -17.2, -16.2, -15.2, -14.4, -12.0, -14.8, -13.6,
+        -15.8, -18.0, -16.4, -11.0, -13.2, -17.0, -15.4, -12.6, -17.4, -14.2, 16.0,
+    ],
+};
 
 /// The kernel of `q5_0`.
 pub(crate) struct Q5_0;
@@ -89,7 +92,7 @@ impl RowCode for Q5_0 {
                 for (x, out) in blocks.chunks(N32).zip(out.chunks_mut(N32)) {
                     let steps = lockstep::transpose::<N32, LEN>(x.as_flattened());
                     let old = scales(out);
-                    let new = single::improve::<Numbers, _, N32>(&steps, &Equal, &old, PLAIN, 1);
+                    let new = single::improve::<Numbers, _, N32>(&steps, &Equal, &old, TRIALS.plain, 1);
                     replace(x, &new, out);
                 }
             }
@@ -100,7 +103,7 @@ impl RowCode for Q5_0 {
                 for ((x, importance), out) in groups {
                     let (steps, w) = row32::weigh::<N32>(x, importance, spread);
                     let old = scales(out);
-                    let new = single::improve::<Numbers, _, N32>(&steps, &w, &old, WEIGHTED, 2);
+                    let new = single::improve::<Numbers, _, N32>(&steps, &w, &old, TRIALS.weighted, 2);
                     replace(x, &new, out);
                 }
             }

@@ -28,7 +28,7 @@ use crate::round::{nearest, nearest_byte};
 use crate::search::signed::{self, NEGLIGIBLE};
 use crate::simd::dispatch::{RowCode, dispatched};
 use crate::superblock::{LEN, TILE, bytes_at, pack_twos, refuse_large, unpack_twos, values};
-use crate::trellis::signed::Signed;
+use crate::trellis::signed::{Signed, Trials};
 use crate::trellis::signed::groups::{self, Layout};
 
 const BYTES: usize = 210;
@@ -103,10 +103,17 @@ impl Layout<GROUP, BYTES> for Q6K {
     type Codes = Signed<LIMIT>;
     const LIMIT: f32 = 128.0;
     const SPREAD: bool = false;
-    const TRIALS: &'static [f32] = &[
-        -32.0, -31.0, -30.0, -29.0, -28.0, -27.0, -32.4, -26.0, -31.4, -25.0, -30.4, -31.8, -23.0,
-        -24.0, -30.8, -29.8, -28.2, -29.2, -21.2, -26.2,
-    ];
+    const TRIALS: Trials = Trials {
+        plain: &[
+            -32.0, -31.0, -30.0, -29.0, -28.0, -27.0, -32.4, -26.0, -31.4, -25.0, -30.4, -31.8,
+            -23.0, -24.0, -30.8, -29.8, -28.2, -29.2, -21.2, -26.2, -27.2, -28.8,
+        ],
+        weighted: &[
+            -32.0, -31.0, -30.0, -29.0, -27.0, -28.0, -32.6, -26.0, -25.0, -24.0, -23.0, -31.6,
+            -30.6, -21.2, -33.2, -29.6, -22.0, -31.2, -28.4, -30.2, -27.4, -32.2, -29.2, -26.4,
+            -19.2, -28.6, -34.0, -25.6, -27.8, -18.0,
+        ],
+    };
     const ENDS: &'static [f32] = &[-128.0, -124.0, -120.0, 127.0];
     const ROUNDS: usize = 2;
 

@@ -23,12 +23,6 @@ use crate::search::table;
 pub(crate) trait Codes {
     /// The number nearest to `x`.
     fn nearest(x: f32) -> f32;
-
-    /// The same for `x` from a trial: not much beyond the lower end of the range.
-    #[inline(always)]
-    fn tried(x: f32) -> f32 {
-        Self::nearest(x)
-    }
 }
 
 /// Integers from `-LIMIT` to `LIMIT - 1`.
@@ -45,17 +39,35 @@ impl<const LIMIT: i8> Codes for Signed<LIMIT> {
 /// The table of the `IQ4` types.
 pub(crate) struct Table;
 
-/// Trials of [`seek`] for it.
-pub(crate) const TABLE_TRIALS: &[f32] = &[
-    -128.0, 114.0, -135.0, -122.0, -108.0, 120.0, 109.0, -131.0, 90.0, -103.0, -125.0, -140.0,
-    -112.0, -119.0, 124.0, -90.0, 117.0, 112.0,
-];
+impl Table {
+    /// Trials of [`seek`] for it.
+    pub(crate) const TRIALS: Trials = Trials {
+        plain: &[
+            -128.0, 114.0, -135.0, -122.0, -108.0, 120.0, 109.0, -131.0, 90.0, -103.0, -125.0,
+            -140.0, -112.0, -119.0, 124.0, -90.0, 117.0, 112.0,
+        ],
+        weighted: &[
+            -129.0, 115.0, -109.0, -139.0, -122.0, 126.0, 109.0, -103.0, 90.0, -145.0, -134.0,
+            -90.0, 120.0, -126.0, 132.0, -118.0, -99.0, 105.0, -112.0, -107.0, -149.0, 95.0, 112.0,
+            -132.0,
+        ],
+    };
+}
 
 impl Codes for Table {
     #[inline(always)]
     fn nearest(x: f32) -> f32 {
         table::value(x)
     }
+}
+
+/// What [`seek`] tries. More is worth having with importance, where the largest value may be of
+/// little weight.
+pub(crate) struct Trials {
+    /// Without importance.
+    pub(crate) plain: &'static [f32],
+    /// With it.
+    pub(crate) weighted: &'static [f32],
 }
 
 /// How much errors count.
@@ -134,7 +146,7 @@ pub(crate) fn seek<C: Codes, W: Weights, const N: usize, const K: usize>(
         let (mut along, mut square) = ([0.0; N], [0.0; N]);
         for (i, x) in x.iter().enumerate() {
             for lane in 0..N {
-                let q = C::tried(factor[lane] * x[lane]);
+                let q = C::nearest(factor[lane] * x[lane]);
                 let wq = w.at(i, lane) * q;
                 along[lane] += wq * x[lane];
                 square[lane] += wq * q;

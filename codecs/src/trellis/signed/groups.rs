@@ -15,7 +15,7 @@ use crate::lockstep::{Steps, choose, sum, sum_of_squares, transpose, weigh};
 use crate::row32;
 use crate::superblock::{LEN, TILE, sums_of_squares};
 use crate::trellis::signed::path::{self, Choice};
-use crate::trellis::signed::{Codes, Equal, is_lower, measure, measure_all, seek};
+use crate::trellis::signed::{Codes, Equal, Trials, is_lower, measure, measure_all, seek};
 
 /// Weights in a tile of super-blocks.
 const TILE_LEN: usize = TILE * LEN;
@@ -36,7 +36,7 @@ pub(crate) trait Layout<const G: usize, const BYTES: usize> {
     /// square of the super-block, or else the importance; which is 1 if there is none.
     const SPREAD: bool;
     /// See [`seek`].
-    const TRIALS: &'static [f32];
+    const TRIALS: Trials;
     /// Levels that the scale of largest magnitude is tried on.
     const ENDS: &'static [f32];
     /// How often levels are looked for and `d` is refined.
@@ -102,10 +102,12 @@ pub(crate) fn improve<
         }
         // Rows may end before the tile does.
         let groups = x.len() / K;
+        let Trials { plain, weighted } = L::TRIALS;
+        let trials = if importance.is_some() { weighted } else { plain };
         let (new, better) = if L::SPREAD || importance.is_some() {
-            search::<L, false, N, K, G, BYTES>(&steps, &weights, groups, &old, lambda)
+            search::<L, false, N, K, G, BYTES>(&steps, &weights, groups, &old, trials, lambda)
         } else {
-            search::<L, true, N, K, G, BYTES>(&steps, &weights, groups, &old, lambda)
+            search::<L, true, N, K, G, BYTES>(&steps, &weights, groups, &old, trials, lambda)
         };
         for (index, (x, block)) in x.as_chunks::<LEN>().0.iter().zip(out).enumerate() {
             if better[index] {
@@ -119,7 +121,7 @@ pub(crate) fn improve<
     }
 }
 
-/// Brings values and weights of a tile in step. Weights are left alone where they are all 1.
+/// Brings values and weights of a tile in step.
 #[inline(always)]
 fn load<L: Layout<G, BYTES>, const N: usize, const K: usize, const G: usize, const BYTES: usize>(
     x: &[f32],
@@ -127,19 +129,24 @@ fn load<L: Layout<G, BYTES>, const N: usize, const K: usize, const G: usize, con
     steps: &mut [f32; TILE_LEN],
     weights: &mut [f32; TILE_LEN],
 ) {
-    let sums = if L::SPREAD { sums_of_squares(x).map(spread) } else { [0.0; TILE] };
+    let mut spreads = if L::SPREAD { sums_of_squares(x) } else { [0.0; TILE] };
+    for sum in &mut spreads {
+        *sum = spread(*sum);
+    }
     let all = in_steps_mut::<N, K>(steps).iter_mut().zip(in_steps_mut::<N, K>(weights));
     for (round, (values, (steps, weights))) in x.chunks(N * K).zip(all).enumerate() {
         *steps = transpose(values);
-        let importance = importance
-            .map(|all| transpose::<N, K>(all.chunks(N * K).nth(round).unwrap_or_default()));
+        let importance = match importance {
+            Some(all) => transpose(all.chunks(N * K).nth(round).unwrap_or_default()),
+            None => [[1.0; N]; K],
+        };
         if L::SPREAD {
             let mut spread = [0.0; N];
             for lane in 0..N {
-                spread[lane] = sums[(round * N + lane) / G % TILE];
+                spread[lane] = spreads[(round * N + lane) / G % TILE];
             }
-            *weights = weigh(steps, &importance.unwrap_or([[1.0; N]; K]), &spread);
-        } else if let Some(importance) = importance {
+            *weights = weigh(steps, &importance, &spread);
+        } else {
             *weights = importance;
         }
     }
@@ -165,6 +172,7 @@ fn search<
     w: &[f32; TILE_LEN],
     groups: usize,
     old: &Scales<G>,
+    trials: &[f32],
     lambda: f32,
 ) -> (Scales<G>, [bool; TILE]) {
     let before = errors::<L::Codes, EQUAL, N, K, G>(x, w, groups, &old.d, &old.levels);
@@ -174,9 +182,9 @@ fn search<
     let lanes = in_lanes_mut::<N>(&mut scales).iter_mut().zip(in_lanes_mut::<N>(&mut squares));
     for ((x, w), (scales, squares)) in rounds.zip(lanes).take(groups.div_ceil(N)) {
         let found = if EQUAL {
-            seek::<L::Codes, Equal, N, K>(x, &Equal, L::TRIALS)
+            seek::<L::Codes, Equal, N, K>(x, &Equal, trials)
         } else {
-            seek::<L::Codes, Steps<N, K>, N, K>(x, w, L::TRIALS)
+            seek::<L::Codes, Steps<N, K>, N, K>(x, w, trials)
         };
         (*scales, *squares) = (found.scale, found.square);
     }
@@ -186,10 +194,14 @@ fn search<
     let mut best = Scales { d, levels };
     let mut least = [f32::INFINITY; TILE];
     for _ in 0..L::ROUNDS {
-        let window = [0.0, -1.0, 1.0].map(|step| {
-            let levels = path::moved(&levels, step, L::LIMIT);
-            choices::<L::Codes, EQUAL, N, K, G>(x, w, groups, &d, levels)
-        });
+        // Without a closure: one that is not inlined is compiled without vector instructions.
+        let below = path::moved(&levels, -1.0, L::LIMIT);
+        let above = path::moved(&levels, 1.0, L::LIMIT);
+        let window = [
+            choices::<L::Codes, EQUAL, N, K, G>(x, w, groups, &d, levels),
+            choices::<L::Codes, EQUAL, N, K, G>(x, w, groups, &d, below),
+            choices::<L::Codes, EQUAL, N, K, G>(x, w, groups, &d, above),
+        ];
         let picked = path::best(&window);
         let total = sum(&picked.error);
         keep(&d, &picked.levels, &total, &mut best, &mut least);
