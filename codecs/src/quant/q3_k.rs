@@ -33,8 +33,8 @@ use crate::superblock::{
     LEN, TILE, bytes_at, pack_bits, pack_sixteen_sixes, pack_twos, refuse_large, sums_of_squares,
     unpack_bits, unpack_sixteen_sixes, unpack_twos, values,
 };
-use crate::trellis::signed::{Signed, Trials};
 use crate::trellis::signed::groups::{self, ENDS, Layout};
+use crate::trellis::signed::{Signed, Trials};
 
 const BYTES: usize = 110;
 /// Weights in a group, and groups in a super-block.
@@ -113,7 +113,10 @@ impl Layout<GROUP, BYTES> for Q3K {
     const SPREAD: bool = true;
     const TRIALS: Trials = Trials {
         plain: &[-4.1, -3.2, -4.5, -3.8, -3.0, -4.3],
-        weighted: &[-4.2, -3.2, -4.9, -3.8, 4.1, -4.5, -2.9, -5.1, -4.0, -2.2, -3.4, -3.6],
+        weighted: &[
+            -4.2, -3.2, -4.9, -3.8, 4.1, -4.5, -2.9, -5.1, -4.0, -2.2, -3.4, -3.6, 3.8, -4.7, -3.1,
+            -4.4, -1.9, -4.1,
+        ],
     };
     const ENDS: &'static [f32] = ENDS;
     const ROUNDS: usize = 1;

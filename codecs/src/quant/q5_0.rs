@@ -92,7 +92,8 @@ impl RowCode for Q5_0 {
                 for (x, out) in blocks.chunks(N32).zip(out.chunks_mut(N32)) {
                     let steps = lockstep::transpose::<N32, LEN>(x.as_flattened());
                     let old = scales(out);
-                    let new = single::improve::<Numbers, _, N32>(&steps, &Equal, &old, TRIALS.plain, 1);
+                    let new =
+                        single::improve::<Numbers, _, N32>(&steps, &Equal, &old, TRIALS.plain, 1);
                     replace(x, &new, out);
                 }
             }
@@ -103,7 +104,8 @@ impl RowCode for Q5_0 {
                 for ((x, importance), out) in groups {
                     let (steps, w) = row32::weigh::<N32>(x, importance, spread);
                     let old = scales(out);
-                    let new = single::improve::<Numbers, _, N32>(&steps, &w, &old, TRIALS.weighted, 2);
+                    let new =
+                        single::improve::<Numbers, _, N32>(&steps, &w, &old, TRIALS.weighted, 2);
                     replace(x, &new, out);
                 }
             }

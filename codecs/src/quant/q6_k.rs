@@ -28,8 +28,8 @@ use crate::round::{nearest, nearest_byte};
 use crate::search::signed::{self, NEGLIGIBLE};
 use crate::simd::dispatch::{RowCode, dispatched};
 use crate::superblock::{LEN, TILE, bytes_at, pack_twos, refuse_large, unpack_twos, values};
-use crate::trellis::signed::{Signed, Trials};
 use crate::trellis::signed::groups::{self, Layout};
+use crate::trellis::signed::{Signed, Trials};
 
 const BYTES: usize = 210;
 /// Weights in a group, and groups in a super-block.

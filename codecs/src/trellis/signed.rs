@@ -225,3 +225,48 @@ pub(crate) fn measure_all<C: Codes, W: Weights, const N: usize, const K: usize>(
     }
     all
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lower_means_surely_lower() {
+        assert!(is_lower(0.999, 1.0));
+        assert!(is_lower(0.0, 1.0));
+        for (error, than) in [
+            (1.0, 1.0),
+            (0.99999, 1.0),
+            (0.0, 0.0),
+            (1e-40, 1e-39),
+            (1.0, f32::INFINITY),
+            (1.0, f32::NAN),
+            (f32::NAN, 1.0),
+        ] {
+            assert!(!is_lower(error, than), "{error:e} than {than:e}");
+        }
+    }
+
+    #[test]
+    fn multiples_of_a_scale_are_found_and_without_error() {
+        // Lanes of zeros, of both signs of the scale, and of the table.
+        let codes: [f32; 16] = std::array::from_fn(|i| [-8.0, 7.0, 1.0, -3.0, 0.0][i % 5]);
+        let x: Steps<4, 16> = codes.map(|code| [0.0, code * 0.5, code * -0.25, code]);
+        let found = seek::<Signed<8>, _, 4, 16>(&x, &Equal, &[-8.5, -8.0, 8.0]);
+        assert_eq!(found.scale, [0.0, 0.5, -0.25, 1.0]);
+        assert_eq!(measure::<Signed<8>, _, 4, 16>(&x, &Equal, &found.scale), [0.0; 4]);
+        let all = measure_all::<Signed<8>, _, 4, 16>(&x, &Equal, &[0.0, 0.5, -0.25, 0.0]);
+        let squares: f32 = codes.iter().map(|code| code * code).sum();
+        assert_eq!(all.error, [0.0, 0.0, 0.0, squares]);
+        assert_eq!(all.square, [0.0, squares, squares, 0.0]);
+        assert_eq!(all.along, [0.0, 0.5 * squares, -0.25 * squares, 0.0]);
+    }
+
+    #[test]
+    fn large_values_get_the_last_codes() {
+        for x in [9e6, 1e20, f32::MAX] {
+            assert_eq!((Signed::<8>::nearest(x), Signed::<8>::nearest(-x)), (7.0, -8.0));
+            assert_eq!((Table::nearest(x), Table::nearest(-x)), (113.0, -127.0));
+        }
+    }
+}

@@ -178,9 +178,9 @@ fn search<
     let before = errors::<L::Codes, EQUAL, N, K, G>(x, w, groups, &old.d, &old.levels);
     let before = sum(&before);
     let (mut scales, mut squares) = ([0.0; GROUPS], [0.0; GROUPS]);
-    let rounds = in_steps::<N, K>(x).iter().zip(in_steps::<N, K>(w));
+    let steps = in_steps::<N, K>(x).iter().zip(in_steps::<N, K>(w));
     let lanes = in_lanes_mut::<N>(&mut scales).iter_mut().zip(in_lanes_mut::<N>(&mut squares));
-    for ((x, w), (scales, squares)) in rounds.zip(lanes).take(groups.div_ceil(N)) {
+    for ((x, w), (scales, squares)) in steps.zip(lanes).take(groups.div_ceil(N)) {
         let found = if EQUAL {
             seek::<L::Codes, Equal, N, K>(x, &Equal, trials)
         } else {

@@ -233,3 +233,80 @@ pub(crate) fn smoothest<const G: usize>(window: &[Choice<G>; 3], price: &[f32; T
     }
     path
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GROUPS: usize = 5;
+
+    /// Errors around 1 from a fixed sequence, levels around `middle` of each group.
+    fn window() -> [Choice<GROUPS>; 3] {
+        let mut state = 7u32;
+        let mut next = move || {
+            state = state.wrapping_mul(747_796_405).wrapping_add(2_891_336_453);
+            f32::from_bits(0x3f80_0000 | state >> 9)
+        };
+        [0.0, -1.0, 1.0].map(|step| {
+            let zeros = [[0.0; TILE]; GROUPS];
+            let mut choice = Choice { levels: zeros, error: zeros, along: zeros, square: zeros };
+            for (j, middle) in [3.0, -20.0, 5.0, 6.0, 6.0].into_iter().enumerate() {
+                for lane in 0..TILE {
+                    choice.levels[j][lane] = middle + step;
+                    choice.error[j][lane] = next();
+                    choice.along[j][lane] = next();
+                    choice.square[j][lane] = next();
+                }
+            }
+            choice
+        })
+    }
+
+    fn cost(levels: &[f32], errors: &[f32], price: f32) -> f32 {
+        let steps: f32 = levels.windows(2).map(|pair| (pair[1] - pair[0]).abs()).sum();
+        errors.iter().sum::<f32>() + price * steps
+    }
+
+    #[test]
+    fn the_smoothest_path_is_the_cheapest_of_all() {
+        let window = window();
+        for price in [0.0, 0.01, 0.1, 1.0, 100.0] {
+            let path = smoothest(&window, &[price; TILE]);
+            for lane in 0..TILE {
+                let mut least = f32::INFINITY;
+                for number in 0..3usize.pow(5) {
+                    let at = |j: u32| &window[number / 3usize.pow(j) % 3];
+                    let levels = [0, 1, 2, 3, 4].map(|j| at(j).levels[j as usize][lane]);
+                    let errors = [0, 1, 2, 3, 4].map(|j| at(j).error[j as usize][lane]);
+                    least = least.min(cost(&levels, &errors, price));
+                }
+                let levels = path.levels.map(|levels| levels[lane]);
+                let found = cost(&levels, &path.error.map(|error| error[lane]), price);
+                assert!((found - least).abs() <= 1e-5 * least, "{price}: {found}, {least}");
+            }
+        }
+    }
+
+    #[test]
+    fn without_a_price_it_is_the_best_choice_of_each_group() {
+        let window = window();
+        let (path, best) = (smoothest(&window, &[0.0; TILE]), best(&window));
+        assert_eq!((path.levels, path.error), (best.levels, best.error));
+        assert_eq!((path.along, path.square), (best.along, best.square));
+        for (j, errors) in best.error.iter().enumerate() {
+            for (lane, error) in errors.iter().enumerate() {
+                assert!(window.iter().all(|choice| *error <= choice.error[j][lane]));
+            }
+        }
+    }
+
+    #[test]
+    fn multiples_of_something_are_seen_to_be() {
+        let (levels, d) = ([-32.0, 7.0, -1.0, 0.0, 31.0], 0.125);
+        let scales = levels.map(|level| [d * level; TILE]);
+        let found = common(&scales, &[[1.0; TILE]; GROUPS], &[-30.0, -32.0, 31.0], 32.0);
+        assert_eq!(found, [d; TILE]);
+        assert_eq!(closest(&scales, &found, 32.0), levels.map(|level| [level; TILE]));
+        assert_eq!(moved(&[[31.0; TILE], [-32.0; TILE]], 1.0, 32.0), [[31.0; TILE], [-31.0; TILE]]);
+    }
+}
