@@ -23,3 +23,22 @@ pub(crate) fn weigh<const N: usize>(
     let weights = lockstep::weigh(&steps, &importance, &[spread; N]);
     (steps, weights)
 }
+
+/// Importance of a row; without any all are 1.
+pub(crate) fn weights(importance: Option<&[f32]>, out: &mut [f32]) {
+    match importance {
+        Some(importance) => out.copy_from_slice(importance),
+        None => out.fill(1.0),
+    }
+}
+
+/// The weights of [`weigh`] for a row; without importance all are 1.
+pub(crate) fn weights_of_row(x: &[f32], importance: Option<&[f32]>, out: &mut [f32]) {
+    weights(importance, out);
+    if importance.is_some() {
+        let spread = mean_square(x);
+        for (out, x) in out.iter_mut().zip(x) {
+            *out *= (spread + x * x).sqrt();
+        }
+    }
+}

@@ -15,6 +15,10 @@
 //! Scales come from [`crate::search::table`], where the error of a weight `x` counts `x^2`, or with
 //! importance `importance * sqrt(2 s + x^2)`, `s` the mean square of the super-block. That of largest
 //! magnitude becomes -32, and codes are chosen for `d` before its rounding to half precision.
+//!
+//! Trellis mode ([`crate::trellis::signed`]) minimizes the error with the weights that there are with
+//! importance; without, importance is 1 for it: exact minimization with weights of `x^2` brings
+//! models farther from what they computed, not closer.
 
 use gmat_core::quant::Need;
 use gmat_core::register_quant;
@@ -27,6 +31,8 @@ use crate::search::signed::extreme;
 use crate::search::table::{self, VALUES};
 use crate::simd::dispatch::{RowCode, dispatched};
 use crate::superblock::{LEN, TILE, bytes_at, refuse_large, sums_of_squares};
+use crate::trellis::signed::groups::{self, ENDS, Layout};
+use crate::trellis::signed::{Table, Trials};
 
 const BYTES: usize = 136;
 /// Weights in a group.
@@ -63,18 +69,30 @@ impl RowCode for Iq4Xs {
     }
 
     #[inline(always)]
+    fn improve<const N32: usize, const N16: usize>(
+        x: &[f32],
+        importance: Option<&[f32]>,
+        lambda: f32,
+        out: &mut [u8],
+    ) {
+        groups::improve::<Self, N32, GROUP, GROUPS, BYTES>(x, importance, lambda, out);
+    }
+
+    #[inline(always)]
+    fn weigh(x: &[f32], importance: Option<&[f32]>, out: &mut [f32]) {
+        groups::weights::<Self, GROUPS, BYTES>(x, importance, out);
+    }
+
+    #[inline(always)]
     fn dequantize(bytes: &[u8], out: &mut [f32]) {
         let blocks = bytes.as_chunks::<BYTES>().0;
         for (block, out) in blocks.iter().zip(out.as_chunks_mut::<LEN>().0) {
             let d = read_f16(bytes_at(block, 0));
-            let high = u16::from_le_bytes(bytes_at(block, 2));
-            let low = u32::from_le_bytes(bytes_at(block, 4));
+            let levels = levels_of(block);
             let packed = block[8..].as_chunks::<{ GROUP / 2 }>().0;
             for (j, (packed, out)) in packed.iter().zip(out.as_chunks_mut::<GROUP>().0).enumerate()
             {
-                let [level, ..] = (low >> (4 * j)).to_le_bytes();
-                let [top, ..] = (high >> (2 * j)).to_le_bytes();
-                let scale = d * (f32::from((level & 15) | (top & 3) << 4) - 32.0);
+                let scale = d * (f32::from(levels[j]) - 32.0);
                 for (value, code) in out.iter_mut().zip(block32::unpack_nibbles(packed)) {
                     *value = scale * f32::from(VALUES[usize::from(code & 15)]);
                 }
@@ -85,6 +103,30 @@ impl RowCode for Iq4Xs {
     #[inline]
     fn block_is_finite(block: &[u8]) -> bool {
         matches!(block, &[d0, d1, ..] if f16_is_finite([d0, d1]))
+    }
+}
+
+impl Layout<GROUPS, BYTES> for Iq4Xs {
+    type Codes = Table;
+    const LIMIT: f32 = 32.0;
+    const SPREAD: bool = true;
+    const TRIALS: Trials = Table::TRIALS;
+    const ENDS: &'static [f32] = ENDS;
+    const ROUNDS: usize = 2;
+
+    #[inline(always)]
+    fn read(block: &[u8; BYTES]) -> (f32, [f32; GROUPS]) {
+        let mut levels = [0.0; GROUPS];
+        for (level, bits) in levels.iter_mut().zip(levels_of(block)) {
+            *level = f32::from(bits) - 32.0;
+        }
+        (read_f16(bytes_at(block, 0)), levels)
+    }
+
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "levels are bytes")]
+    fn write(x: &[f32; LEN], d: f32, levels: &[f32; GROUPS], block: &mut [u8; BYTES]) {
+        store(x, d, &levels.map(|level| level as i32), block);
     }
 }
 
@@ -113,15 +155,39 @@ fn fit_groups<const N: usize>(x: &[f32], importance: Option<&[f32]>) -> [[f32; G
     scales
 }
 
+/// Levels of the groups, counted from -32.
+#[inline(always)]
+fn levels_of(block: &[u8; BYTES]) -> [u8; GROUPS] {
+    let high = u16::from_le_bytes(bytes_at(block, 2));
+    let low = u32::from_le_bytes(bytes_at(block, 4));
+    let mut levels = [0; GROUPS];
+    for (j, level) in levels.iter_mut().enumerate() {
+        let [bits, ..] = (low >> (4 * j)).to_le_bytes();
+        let [top, ..] = (high >> (2 * j)).to_le_bytes();
+        *level = (bits & 15) | (top & 3) << 4;
+    }
+    levels
+}
+
 /// Levels of the scales, codes for them, and the layout.
 #[inline(always)]
 fn write(x: &[f32; LEN], scales: &[f32; GROUPS], out: &mut [u8; BYTES]) {
     let d = -extreme(scales) / 32.0;
     let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
+    let mut levels = [0; GROUPS];
+    for (level, scale) in levels.iter_mut().zip(scales) {
+        *level = nearest_in(inverse * scale, -32, 31);
+    }
+    store(x, d, &levels, out);
+}
+
+/// Codes for `d`, and the layout.
+#[inline(always)]
+fn store(x: &[f32; LEN], d: f32, levels: &[i32; GROUPS], out: &mut [u8; BYTES]) {
     let (mut high, mut low) = (0u16, 0u32);
     let packed = out[8..].as_chunks_mut::<{ GROUP / 2 }>().0;
     for (j, (x, packed)) in x.as_chunks::<GROUP>().0.iter().zip(packed).enumerate() {
-        let level = nearest_in(inverse * scales[j], -32, 31);
+        let level = levels[j];
         let [byte, ..] = (level + 32).to_le_bytes();
         low |= u32::from(byte & 15) << (4 * j);
         high |= u16::from(byte >> 4) << (2 * j);

@@ -16,6 +16,10 @@
 //! magnitude becomes -32. With it, they come from [`crate::search::signed`] with weights
 //! `importance * sqrt(2 s + x^2)`, `s` the mean square of the super-block, and the same search gives
 //! their levels. In the end codes are rounded anew for the scales as they are stored.
+//!
+//! Trellis mode ([`crate::trellis::signed`]) minimizes the error with the weights that there are with
+//! importance; without, importance is 1 for it: exact minimization with weights of `x^2` brings
+//! models farther from what they computed, not closer.
 
 use gmat_core::quant::Need;
 use gmat_core::register_quant;
@@ -29,6 +33,8 @@ use crate::superblock::{
     LEN, TILE, bytes_at, pack_bits, pack_sixteen_sixes, pack_twos, refuse_large, sums_of_squares,
     unpack_bits, unpack_sixteen_sixes, unpack_twos, values,
 };
+use crate::trellis::signed::groups::{self, ENDS, Layout};
+use crate::trellis::signed::{Signed, Trials};
 
 const BYTES: usize = 110;
 /// Weights in a group, and groups in a super-block.
@@ -65,6 +71,21 @@ impl RowCode for Q3K {
     }
 
     #[inline(always)]
+    fn improve<const N32: usize, const N16: usize>(
+        x: &[f32],
+        importance: Option<&[f32]>,
+        lambda: f32,
+        out: &mut [u8],
+    ) {
+        groups::improve::<Self, N16, GROUP, GROUP, BYTES>(x, importance, lambda, out);
+    }
+
+    #[inline(always)]
+    fn weigh(x: &[f32], importance: Option<&[f32]>, out: &mut [f32]) {
+        groups::weights::<Self, GROUP, BYTES>(x, importance, out);
+    }
+
+    #[inline(always)]
     fn dequantize(bytes: &[u8], out: &mut [f32]) {
         let blocks = bytes.as_chunks::<BYTES>().0;
         for (block, out) in blocks.iter().zip(out.as_chunks_mut::<LEN>().0) {
@@ -83,6 +104,34 @@ impl RowCode for Q3K {
     #[inline]
     fn block_is_finite(block: &[u8]) -> bool {
         matches!(block, &[.., d0, d1] if f16_is_finite([d0, d1]))
+    }
+}
+
+impl Layout<GROUP, BYTES> for Q3K {
+    type Codes = Signed<LIMIT>;
+    const LIMIT: f32 = 32.0;
+    const SPREAD: bool = true;
+    const TRIALS: Trials = Trials {
+        plain: &[-4.1, -3.2, -4.5, -3.8, -3.0, -4.3],
+        weighted: &[
+            -4.2, -3.2, -4.9, -3.8, 4.1, -4.5, -2.9, -5.1, -4.0, -2.2, -3.4, -3.6, 3.8, -4.7, -3.1,
+            -4.4, -1.9, -4.1,
+        ],
+    };
+    const ENDS: &'static [f32] = ENDS;
+    const ROUNDS: usize = 1;
+
+    #[inline(always)]
+    fn read(block: &[u8; BYTES]) -> (f32, [f32; GROUP]) {
+        let levels = unpack_sixteen_sixes(&bytes_at(block, 96));
+        (read_f16(bytes_at(block, 108)), levels.map(|level| f32::from(level) - f32::from(SCALES)))
+    }
+
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "levels are bytes")]
+    fn write(x: &[f32; LEN], d: f32, levels: &[f32; GROUP], block: &mut [u8; BYTES]) {
+        let levels = levels.map(|level| (level as i8 + SCALES).cast_unsigned());
+        write(x, d, &levels, block, |_, _| [LIMIT.cast_unsigned(); GROUP]);
     }
 }
 

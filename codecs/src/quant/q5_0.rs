@@ -11,21 +11,39 @@
 //! Without importance, `d` maps the value of largest magnitude to `-16`. With it, `d` is searched
 //! for ([`crate::search::signed`]) with weights `importance * sqrt(s + x^2)`, `s` the mean square of
 //! the row.
+//!
+//! Trellis mode ([`crate::trellis::signed`]) minimizes the error with these weights, or without
+//! importance the plain one.
 
 use gmat_core::quant::Need;
 use gmat_core::register_quant;
 
 use crate::block32::{self, BATCH, LEN, Parts, apart};
+use crate::lockstep;
 use crate::narrow::{f16_bits, f16_is_finite, read_f16};
+use crate::round::nearest_byte;
 use crate::row32;
 use crate::search::signed;
 use crate::simd::dispatch::{RowCode, dispatched};
+use crate::trellis::signed::single::{self, Better};
+use crate::trellis::signed::{self as trellis, Equal, Signed, Trials};
 
 const BYTES: usize = 22;
 /// Codes are counted from `-LIMIT`.
 const LIMIT: i8 = 16;
 /// The largest code.
 const TOP: u8 = 31;
+
+/// What codes stand for.
+type Numbers = Signed<LIMIT>;
+/// Trials of [`trellis::seek`]; few without importance, where standard mode has no search at all.
+const TRIALS: Trials = Trials {
+    plain: &[-15.1, -16.4, -15.8, -14.1, -14.8, -16.2, -16.7, -15.3],
+    weighted: &[
+        -16.0, -15.0, -16.6, -14.0, -13.0, -15.6, -17.2, -16.2, -15.2, -14.4, -12.0, -14.8, -13.6,
+        -15.8, -18.0, -16.4, -11.0, -13.2, -17.0, -15.4, -12.6, -17.4, -14.2, 16.0,
+    ],
+};
 
 /// The kernel of `q5_0`.
 pub(crate) struct Q5_0;
@@ -59,6 +77,44 @@ impl RowCode for Q5_0 {
                 }
             }
         }
+    }
+
+    #[inline(always)]
+    fn improve<const N32: usize, const N16: usize>(
+        x: &[f32],
+        importance: Option<&[f32]>,
+        _lambda: f32,
+        out: &mut [u8],
+    ) {
+        let (blocks, out) = (x.as_chunks::<LEN>().0, out.as_chunks_mut::<BYTES>().0);
+        match importance {
+            None => {
+                for (x, out) in blocks.chunks(N32).zip(out.chunks_mut(N32)) {
+                    let steps = lockstep::transpose::<N32, LEN>(x.as_flattened());
+                    let old = scales(out);
+                    let new =
+                        single::improve::<Numbers, _, N32>(&steps, &Equal, &old, TRIALS.plain, 1);
+                    replace(x, &new, out);
+                }
+            }
+            Some(importance) => {
+                let spread = row32::mean_square(x);
+                let weights = importance.as_chunks::<LEN>().0;
+                let groups = blocks.chunks(N32).zip(weights.chunks(N32)).zip(out.chunks_mut(N32));
+                for ((x, importance), out) in groups {
+                    let (steps, w) = row32::weigh::<N32>(x, importance, spread);
+                    let old = scales(out);
+                    let new =
+                        single::improve::<Numbers, _, N32>(&steps, &w, &old, TRIALS.weighted, 2);
+                    replace(x, &new, out);
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn weigh(x: &[f32], importance: Option<&[f32]>, out: &mut [f32]) {
+        row32::weights_of_row(x, importance, out);
     }
 
     #[inline(always)]
@@ -122,6 +178,32 @@ fn weighted<const N: usize>(
             *code = signed::code(*v, factor, LIMIT);
         }
         write(f16_bits(fit.scale[lane]), &codes, out);
+    }
+}
+
+/// Scales of up to `N` blocks.
+#[inline(always)]
+fn scales<const N: usize>(blocks: &[[u8; BYTES]]) -> [f32; N] {
+    let mut scales = [0.0; N];
+    for (scale, [d0, d1, ..]) in scales.iter_mut().zip(blocks) {
+        *scale = read_f16([*d0, *d1]);
+    }
+    scales
+}
+
+/// Rewrites the blocks that have better scales.
+#[inline(always)]
+fn replace<const N: usize>(x: &[[f32; LEN]], new: &Better<N>, out: &mut [[u8; BYTES]]) {
+    for (lane, (x, out)) in x.iter().zip(out).enumerate() {
+        if new.is[lane] {
+            let factor = trellis::inverse(new.scale[lane]);
+            let mut codes = [0; LEN];
+            for (code, v) in codes.iter_mut().zip(x) {
+                *code =
+                    nearest_byte(factor * v, -LIMIT, LIMIT - 1).wrapping_add(LIMIT.cast_unsigned());
+            }
+            write(f16_bits(new.scale[lane]), &codes, out);
+        }
     }
 }
 

@@ -14,6 +14,10 @@
 //! Scales of groups come from [`crate::search::signed`], where the error of a weight `x` counts
 //! `x^2`, or its importance. The one of largest magnitude becomes -128, the others follow, and codes
 //! are rounded anew for the scales as they are stored.
+//!
+//! Trellis mode ([`crate::trellis::signed`]) minimizes the error weighted with importance, or without
+//! any the plain one: exact minimization with weights of `x^2` brings models farther from what they
+//! computed, not closer.
 
 use gmat_core::quant::Need;
 use gmat_core::register_quant;
@@ -24,6 +28,8 @@ use crate::round::{nearest, nearest_byte};
 use crate::search::signed::{self, NEGLIGIBLE};
 use crate::simd::dispatch::{RowCode, dispatched};
 use crate::superblock::{LEN, TILE, bytes_at, pack_twos, refuse_large, unpack_twos, values};
+use crate::trellis::signed::groups::{self, Layout};
+use crate::trellis::signed::{Signed, Trials};
 
 const BYTES: usize = 210;
 /// Weights in a group, and groups in a super-block.
@@ -59,6 +65,21 @@ impl RowCode for Q6K {
     }
 
     #[inline(always)]
+    fn improve<const N32: usize, const N16: usize>(
+        x: &[f32],
+        importance: Option<&[f32]>,
+        lambda: f32,
+        out: &mut [u8],
+    ) {
+        groups::improve::<Self, N16, GROUP, GROUP, BYTES>(x, importance, lambda, out);
+    }
+
+    #[inline(always)]
+    fn weigh(x: &[f32], importance: Option<&[f32]>, out: &mut [f32]) {
+        groups::weights::<Self, GROUP, BYTES>(x, importance, out);
+    }
+
+    #[inline(always)]
     fn dequantize(bytes: &[u8], out: &mut [f32]) {
         let blocks = bytes.as_chunks::<BYTES>().0;
         for (block, out) in blocks.iter().zip(out.as_chunks_mut::<LEN>().0) {
@@ -75,6 +96,37 @@ impl RowCode for Q6K {
     #[inline]
     fn block_is_finite(block: &[u8]) -> bool {
         matches!(block, &[.., d0, d1] if f16_is_finite([d0, d1]))
+    }
+}
+
+impl Layout<GROUP, BYTES> for Q6K {
+    type Codes = Signed<LIMIT>;
+    const LIMIT: f32 = 128.0;
+    const SPREAD: bool = false;
+    const TRIALS: Trials = Trials {
+        plain: &[
+            -32.0, -31.0, -30.0, -29.0, -28.0, -27.0, -32.4, -26.0, -31.4, -25.0, -30.4, -31.8,
+            -23.0, -24.0, -30.8, -29.8, -28.2, -29.2, -21.2, -26.2, -27.2, -28.8,
+        ],
+        weighted: &[
+            -32.0, -31.0, -30.0, -29.0, -27.0, -28.0, -32.6, -26.0, -25.0, -24.0, -23.0, -31.6,
+            -30.6, -21.2, -33.2, -29.6, -22.0, -31.2, -28.4, -30.2, -27.4, -32.2, -29.2, -26.4,
+            -19.2, -28.6, -34.0, -25.6, -27.8, -18.0,
+        ],
+    };
+    const ENDS: &'static [f32] = &[-128.0, -124.0, -120.0, 127.0];
+    const ROUNDS: usize = 2;
+
+    #[inline(always)]
+    fn read(block: &[u8; BYTES]) -> (f32, [f32; GROUP]) {
+        let levels = bytes_at::<GROUP>(block, 192);
+        (read_f16(bytes_at(block, 208)), levels.map(|level| f32::from(level.cast_signed())))
+    }
+
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "levels are bytes")]
+    fn write(x: &[f32; LEN], d: f32, levels: &[f32; GROUP], block: &mut [u8; BYTES]) {
+        store(x, d, &levels.map(|level| level as i8), &[0.0; GROUP], block);
     }
 }
 
@@ -109,13 +161,29 @@ fn write(x: &[f32; LEN], scales: &[f32; GROUP], factors: &[f32; GROUP], out: &mu
         return;
     }
     let inverse = -128.0 / largest;
-    let (d, d_value) = store_f16(refuse_large(x, 1.0 / inverse));
+    let mut levels = [0; GROUP];
+    for (level, scale) in levels.iter_mut().zip(scales) {
+        let [byte, ..] = nearest(inverse * scale).min(127).to_le_bytes();
+        *level = byte.cast_signed();
+    }
+    store(x, 1.0 / inverse, &levels, factors, out);
+}
+
+/// Codes for the scales as stored, and the layout. `factors` are those of the search.
+#[inline(always)]
+fn store(
+    x: &[f32; LEN],
+    d: f32,
+    levels: &[i8; GROUP],
+    factors: &[f32; GROUP],
+    out: &mut [u8; BYTES],
+) {
+    let (d, d_value) = store_f16(refuse_large(x, d));
     let mut codes = [0; LEN];
     let groups = x.as_chunks::<GROUP>().0.iter().zip(codes.as_chunks_mut::<GROUP>().0);
     for (j, (x, codes)) in groups.enumerate() {
-        let [level, ..] = nearest(inverse * scales[j]).min(127).to_le_bytes();
-        out[192 + j] = level;
-        let scale = d_value * f32::from(level.cast_signed());
+        out[192 + j] = levels[j].cast_unsigned();
+        let scale = d_value * f32::from(levels[j]);
         if scale == 0.0 {
             // No code makes a difference now; the format's reference keeps those of the search.
             for (code, v) in codes.iter_mut().zip(x) {

@@ -8,17 +8,33 @@
 //! Name: `q8_0`. Limits: rows are a multiple of 32; importance is of no use.
 //!
 //! `d` is the largest magnitude divided by 127; codes are rounded to nearest, ties away from zero,
-//! with `d` before its own rounding to half precision.
+//! with `d` before its own rounding to half precision. Trellis mode
+//! ([`crate::trellis::signed`]) minimizes the plain error.
 
 use gmat_core::quant::Need;
 use gmat_core::register_quant;
 
 use crate::block32::{self, BATCH, LEN, apart};
-use crate::narrow::{f16_is_finite, read_f16};
-use crate::round::half_away;
+use crate::lockstep;
+use crate::narrow::{f16_bits, f16_is_finite, read_f16};
+use crate::round::{Quick, Rounding, half_away, nearest_byte};
 use crate::simd::dispatch::{RowCode, dispatched};
+use crate::trellis::signed::{self as trellis, Codes, Equal, single};
 
 const BYTES: usize = 34;
+
+/// Integers from -127 to 127: some programs that multiply such blocks are not ready for -128.
+struct Bytes;
+
+impl Codes for Bytes {
+    #[inline(always)]
+    fn nearest(x: f32) -> f32 {
+        Quick::within(x, -127.0, 127.0)
+    }
+}
+
+/// Trials of [`trellis::seek`].
+const TRIALS: &[f32] = &[127.4, 126.7, 126.0, 125.2, 124.4, 123.6, 122.8, 122.0];
 
 /// The kernel of `q8_0`.
 pub(crate) struct Q8_0;
@@ -56,6 +72,37 @@ impl RowCode for Q8_0 {
                 }
             }
         }
+    }
+
+    #[inline(always)]
+    fn improve<const N32: usize, const N16: usize>(
+        x: &[f32],
+        _importance: Option<&[f32]>,
+        _lambda: f32,
+        out: &mut [u8],
+    ) {
+        let (blocks, out) = (x.as_chunks::<LEN>().0, out.as_chunks_mut::<BYTES>().0);
+        for (x, out) in blocks.chunks(N32).zip(out.chunks_mut(N32)) {
+            let steps = lockstep::transpose::<N32, LEN>(x.as_flattened());
+            let mut old = [0.0; N32];
+            for (old, [d0, d1, ..]) in old.iter_mut().zip(&*out) {
+                *old = read_f16([*d0, *d1]);
+            }
+            let new = single::improve::<Bytes, _, N32>(&steps, &Equal, &old, TRIALS, 1);
+            for (lane, (x, [d0, d1, codes @ ..])) in x.iter().zip(out).enumerate() {
+                if new.is[lane] {
+                    let factor = trellis::inverse(new.scale[lane]);
+                    [*d0, *d1] = f16_bits(new.scale[lane]).to_le_bytes();
+                    for (code, v) in codes.iter_mut().zip(x) {
+                        *code = nearest_byte(factor * v, -127, 127);
+                    }
+                }
+            }
+        }
+    }
+
+    fn weigh(_x: &[f32], _importance: Option<&[f32]>, out: &mut [f32]) {
+        out.fill(1.0);
     }
 
     #[inline(always)]

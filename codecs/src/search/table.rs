@@ -62,7 +62,7 @@ pub(crate) fn code(x: f32) -> u8 {
 
 /// The table value nearest to `x`.
 #[inline(always)]
-fn value(x: f32) -> f32 {
+pub(crate) fn value(x: f32) -> f32 {
     let mut value = LEVELS[0];
     for k in 0..15 {
         value = if x < MIDPOINTS[k] { value } else { LEVELS[k + 1] };

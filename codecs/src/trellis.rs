@@ -1,0 +1,3 @@
+//! The searches of trellis mode.
+
+pub(crate) mod signed;
