@@ -7,4 +7,6 @@ pub(crate) mod fit;
 pub(crate) mod near;
 pub(crate) mod points;
 pub(crate) mod scheme;
+pub(crate) mod shifted;
 pub(crate) mod signs;
+pub(crate) mod split;

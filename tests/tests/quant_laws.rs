@@ -9,7 +9,7 @@ const COLS: usize = 256 * 37;
 
 fn types() -> Vec<&'static dyn QuantType> {
     let registry = Registry::builtin(gmat_codecs::link()).expect("all codecs are linked");
-    assert!(registry.quants().len() >= 15, "{} types", registry.quants().len());
+    assert!(registry.quants().len() >= 22, "{} types", registry.quants().len());
     registry.quants().to_vec()
 }
 

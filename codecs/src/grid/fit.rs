@@ -243,9 +243,18 @@ fn pick<const N: usize, const D: usize, const L: usize>(
     if seen.odd[lane] != 0 {
         return among_all(near.all(seen.key[lane]), &terms);
     }
+    nearest_of(near.few(seen.key[lane]), &terms)
+}
+
+/// The candidate with the smallest error, the first one on ties.
+#[inline(always)]
+pub(crate) fn nearest_of<const D: usize, const L: usize>(
+    chunks: &[[Code; CHUNK]],
+    terms: &[[f32; L]; D],
+) -> Code {
     let mut best = (u32::MAX, 0);
-    for chunk in near.few(seen.key[lane]) {
-        let found = first_least(chunk, &terms);
+    for chunk in chunks {
+        let found = first_least(chunk, terms);
         if found.0 < best.0 {
             best = found;
         }
