@@ -132,8 +132,9 @@ fn unusual_rows_come_back_finite_and_bounded() {
             let most = x.iter().fold(0.0f32, |most, v| most.max(v.abs()));
             for (at, (x, y)) in x.iter().zip(&back).enumerate() {
                 assert!(y.is_finite(), "{}, {name}: {x} became {y} at {at}", q.name());
-                // No value is farther off than the largest one is from zero, but for rounding.
-                assert!((x - y).abs() <= most * 1.1 + 1e-6, "{}, {name}: {x}, {y}", q.name());
+                // No value is farther off than the largest one is from zero, but for rounding and for
+                // what types add to a scale (`iq1_m`: 11.25 %).
+                assert!((x - y).abs() <= most * 1.125 + 1e-6, "{}, {name}: {x}, {y}", q.name());
             }
         }
     }

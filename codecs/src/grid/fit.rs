@@ -5,16 +5,21 @@
 //! scale for these points is computed; the smallest weighted error wins as in
 //! [`crate::search::signed`]. In the end parts are chosen anew for the scale that won, and the scale
 //! for them.
+//!
+//! Lanes are trials here, not groups: the trials of a group differ so little that many of them round
+//! a part to the same point, and these look at the same candidates.
 
 use crate::grid::near::{CHUNK, Code, Near, bits};
-use crate::lockstep::{Steps, choose};
 use crate::round::nearest;
 
 /// Parts in the largest group: each is one point of the grid.
 pub(crate) const PARTS: usize = 8;
+/// Trials that look for the nearest point together.
+const BAND: usize = 16;
 
-/// Errors of each digit of a part: `weight * (scale * (2 digit + 1) - x)^2`.
-type Terms<const N: usize, const D: usize, const L: usize> = [[[f32; N]; L]; D];
+/// Errors of each digit of a part: `weight * (scale * (2 digit + 1) - x)^2`. There are `R` rows per
+/// weight, one for each value the bits of a digit can have.
+type Terms<const T: usize, const D: usize, const R: usize> = [[[f32; T]; R]; D];
 
 /// Which parts are chosen anew for the final scale.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -27,156 +32,164 @@ pub(crate) enum Refit {
     Off,
 }
 
-/// What is searched.
-pub(crate) struct Job<'a, const N: usize, const D: usize, const L: usize> {
-    /// The grid.
-    pub(crate) near: &'a Near<D, L>,
-    /// The trials: each maps `reach` to such a number.
-    pub(crate) trials: &'a [f32],
-    /// What they start from.
-    pub(crate) reach: [f32; N],
-    /// The scale if no trial is good for anything.
-    pub(crate) scale: [f32; N],
-    /// Lanes that are to be worked on.
-    pub(crate) live: [bool; N],
-    /// What is done in the end.
-    pub(crate) refit: Refit,
-}
-
-/// Result of [`fit`], per lane.
-pub(crate) struct Fit<const N: usize> {
+/// Result of [`fit`].
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Fit {
     /// The scale; it may be negative.
-    pub(crate) scale: [f32; N],
+    pub(crate) scale: f32,
     /// The point of each part.
-    pub(crate) codes: [[u32; N]; PARTS],
+    pub(crate) codes: [Code; PARTS],
 }
 
-/// Finds scale and points. `w` are the weights of the error.
+/// A group: magnitudes, weights of the error and what follows from them.
+pub(crate) struct Group<const K: usize> {
+    x: [f32; K],
+    w: [f32; K],
+    /// Square roots of the weights: what the choice of a point counts.
+    roots: [f32; K],
+    /// `w * x`.
+    weighted: [f32; K],
+}
+
+impl<const K: usize> Group<K> {
+    /// Prepares a group.
+    #[inline(always)]
+    pub(crate) fn new(x: [f32; K], w: [f32; K]) -> Self {
+        let (mut roots, mut weighted) = ([0.0; K], [0.0; K]);
+        for i in 0..K {
+            roots[i] = w[i].sqrt();
+            weighted[i] = w[i] * x[i];
+        }
+        Self { x, w, roots, weighted }
+    }
+}
+
+/// Finds scale and points. Trials map `reach` to the given numbers; `scale` is taken if no trial is
+/// good for anything.
 #[inline(always)]
-pub(crate) fn fit<const N: usize, const K: usize, const D: usize, const L: usize>(
-    x: &Steps<N, K>,
-    w: &Steps<N, K>,
-    job: &Job<'_, N, D, L>,
-) -> Fit<N> {
-    let (mut roots, mut weighted) = ([[0.0; N]; K], [[0.0; N]; K]);
-    for i in 0..K {
-        for lane in 0..N {
-            roots[i][lane] = w[i][lane].sqrt();
-            weighted[i][lane] = w[i][lane] * x[i][lane];
+pub(crate) fn fit<
+    const T: usize,
+    const K: usize,
+    const D: usize,
+    const L: usize,
+    const R: usize,
+>(
+    group: &Group<K>,
+    near: &Near<D, L>,
+    trials: &[f32],
+    reach: f32,
+    scale: f32,
+    policy: Refit,
+) -> Fit {
+    let (mut factors, mut scales) = ([0.0; T], [0.0; T]);
+    // Lanes without a trial repeat the last one.
+    let last = trials.last().copied().unwrap_or_default();
+    for (t, factor) in factors.iter_mut().enumerate() {
+        *factor = trials.get(t).copied().unwrap_or(last);
+    }
+    for t in 0..T {
+        factors[t] /= reach;
+        scales[t] = 1.0 / factors[t];
+    }
+    let values = values::<T, R>(&scales);
+    let mut codes = [[0; T]; PARTS];
+    let mut off = [0u32; PARTS];
+    let (mut along, mut square) = ([0.0; T], [0.0; T]);
+    for part in 0..K / D {
+        let seen = look::<T, K, D, L>(group, part, &factors);
+        let terms = terms::<T, K, D, R>(group, part, &values);
+        off[part] = pick(near, &terms, &seen, trials.len(), &mut codes[part]);
+        sums::<T, K, D>(group, part, &codes[part], &mut along, &mut square);
+    }
+    let mut fit = Fit { scale, ..Fit::default() };
+    let (mut best, mut winner) = (0.0, None);
+    for t in 0..trials.len().min(T) {
+        let (a, s) = (along[t], square[t]);
+        if s > 0.0 && a * a > best * s {
+            fit.scale = a / s;
+            best = fit.scale * a;
+            winner = Some(t);
         }
     }
-    let mut best = [0.0; N];
-    let mut fit = Fit { scale: job.scale, codes: [[0; N]; PARTS] };
-    // All ones where rounding gave a point off the grid.
-    let start = if job.refit == Refit::AllIfAnyOff { u32::MAX } else { 0 };
-    let mut off = [[start; N]; PARTS];
-    for trial in job.trials {
-        let (mut factor, mut scale) = ([0.0; N], [0.0; N]);
-        for lane in 0..N {
-            factor[lane] = trial / job.reach[lane];
-            scale[lane] = 1.0 / factor[lane];
-        }
-        let mut tried = [[0; N]; PARTS];
-        let mut tried_off = [[0; N]; PARTS];
-        for part in 0..K / D {
-            let seen = look::<N, K, D, L>(x, part, &factor);
-            let terms = terms::<N, K, D, L>(x, &roots, part, &scale);
-            for lane in 0..N {
-                if job.live[lane] {
-                    let key = seen.key[lane];
-                    tried_off[part][lane] = u32::from(job.near.on_grid(key)).wrapping_sub(1);
-                    tried[part][lane] = pick(job.near, &terms, &seen, lane).into();
-                }
-            }
-        }
-        let (along, square) = sums::<N, K, D>(w, &weighted, &tried);
-        for lane in 0..N {
-            let (a, s) = (along[lane], square[lane]);
-            let better = (s > 0.0) & (a * a > best[lane] * s);
-            let least = a / s;
-            fit.scale[lane] = choose(better, least, fit.scale[lane]);
-            best[lane] = choose(better, least * a, best[lane]);
-            let better = u32::from(better).wrapping_neg();
+    let mut again = [policy != Refit::Off; PARTS];
+    let mut any = policy == Refit::All;
+    match winner {
+        None => any |= policy == Refit::AllIfAnyOff,
+        Some(t) => {
             for part in 0..K / D {
-                fit.codes[part][lane] ^= better & (fit.codes[part][lane] ^ tried[part][lane]);
-                off[part][lane] ^= better & (off[part][lane] ^ tried_off[part][lane]);
+                let [low, high, ..] = codes[part][t].to_le_bytes();
+                fit.codes[part] = u16::from_le_bytes([low, high]);
+                let off = off[part] >> t & 1 == 1;
+                any |= off;
+                again[part] |= off;
             }
         }
     }
-    refit(x, w, &roots, &weighted, job, &mut off, &mut fit);
+    if any && fit.scale > 0.0 {
+        refit::<K, D, L, R>(group, near, &again, &mut fit);
+    }
     fit
 }
 
 /// The last step: parts anew for the scale, and the scale for them.
 #[inline(always)]
-fn refit<const N: usize, const K: usize, const D: usize, const L: usize>(
-    x: &Steps<N, K>,
-    w: &Steps<N, K>,
-    roots: &Steps<N, K>,
-    weighted: &Steps<N, K>,
-    job: &Job<'_, N, D, L>,
-    off: &mut [[u32; N]; PARTS],
-    fit: &mut Fit<N>,
+fn refit<const K: usize, const D: usize, const L: usize, const R: usize>(
+    group: &Group<K>,
+    near: &Near<D, L>,
+    again: &[bool; PARTS],
+    fit: &mut Fit,
 ) {
-    let (mut any, mut factor) = ([0; N], [0.0; N]);
-    for lane in 0..N {
-        let mut one = u32::from(job.refit == Refit::All).wrapping_neg();
-        for off in &*off {
-            one |= off[lane];
-        }
-        any[lane] = if fit.scale[lane] > 0.0 { one } else { 0 };
-        factor[lane] = 1.0 / fit.scale[lane];
-    }
+    let factor = [1.0 / fit.scale];
+    let values = values::<1, R>(&[fit.scale]);
+    let (mut along, mut square) = ([0.0], [0.0]);
     for part in 0..K / D {
-        let seen = look::<N, K, D, L>(x, part, &factor);
-        let terms = terms::<N, K, D, L>(x, roots, part, &fit.scale);
-        for lane in 0..N {
-            let wanted = (job.refit != Refit::Off) | (off[part][lane] != 0);
-            if job.live[lane] & wanted & (any[lane] != 0) {
-                fit.codes[part][lane] = pick(job.near, &terms, &seen, lane).into();
-            }
+        if again[part] {
+            let seen = look::<1, K, D, L>(group, part, &factor);
+            let terms = terms::<1, K, D, R>(group, part, &values);
+            let exact = seen.odd[0] == 0;
+            let list = if exact { near.few(seen.key[0]) } else { near.all(seen.key[0]) };
+            fit.codes[part] = among::<D>(list, |i, digit| terms[i][digit][0]);
         }
+        let code = [fit.codes[part].into()];
+        sums::<1, K, D>(group, part, &code, &mut along, &mut square);
     }
-    let (along, square) = sums::<N, K, D>(w, weighted, &fit.codes);
-    for lane in 0..N {
-        let (a, s) = (along[lane], square[lane]);
-        let better = (s > 0.0) & (any[lane] != 0);
-        fit.scale[lane] = choose(better, a / s, fit.scale[lane]);
+    if square[0] > 0.0 {
+        fit.scale = along[0] / square[0];
     }
 }
 
 /// What rounding a part gives.
-struct Seen<const N: usize> {
+struct Seen<const T: usize> {
     /// The key of the point.
-    key: [u32; N],
+    key: [u32; T],
     /// Not zero if the shortcut of [`crate::grid::near`] may not be taken.
-    odd: [u32; N],
+    odd: [u32; T],
 }
 
 /// Rounds a part to digits.
 #[inline(always)]
-fn look<const N: usize, const K: usize, const D: usize, const L: usize>(
-    x: &Steps<N, K>,
+fn look<const T: usize, const K: usize, const D: usize, const L: usize>(
+    group: &Group<K>,
     part: usize,
-    factor: &[f32; N],
-) -> Seen<N> {
+    factors: &[f32; T],
+) -> Seen<T> {
     /// Distance from halfway that is certainly larger than what rounding can do to weights of
     /// ordinary size.
     const CLEAR: f32 = 1e-4;
     const ORDINARY: f32 = 256.0;
-    let mut seen = Seen { key: [0; N], odd: [0; N] };
+    let mut seen = Seen { key: [0; T], odd: [0; T] };
     for i in (0..D).rev() {
-        for lane in 0..N {
-            let at = 0.5 * (factor[lane] * x[part * D + i][lane] - 1.0);
+        let x = group.x[part * D + i];
+        for t in 0..T {
+            let at = 0.5 * (factors[t] * x - 1.0);
             let digit = nearest(at);
             let digit = if digit < 0 { 0 } else { digit };
             let digit = if digit > top::<L>() { top::<L>() } else { digit };
-            seen.key[lane] =
-                seen.key[lane] * (top::<L>() + 1).cast_unsigned() + digit.cast_unsigned();
+            seen.key[t] = seen.key[t] * (top::<L>() + 1).cast_unsigned() + digit.cast_unsigned();
             #[expect(clippy::cast_precision_loss, reason = "digits are small")]
             let from_half = ((at - digit as f32).abs() - 0.5).abs();
             let clear = (from_half > CLEAR) & (at.abs() < ORDINARY);
-            seen.odd[lane] |= u32::from(!clear);
+            seen.odd[t] |= u32::from(!clear);
         }
     }
     seen
@@ -189,108 +202,177 @@ const fn top<const L: usize>() -> i32 {
     L as i32 - 1
 }
 
-/// The errors of all digits.
+/// What all digits stand for.
 #[inline(always)]
 #[expect(clippy::cast_precision_loss, reason = "digits are small")]
-fn terms<const N: usize, const K: usize, const D: usize, const L: usize>(
-    x: &Steps<N, K>,
-    roots: &Steps<N, K>,
+fn values<const T: usize, const R: usize>(scales: &[f32; T]) -> [[f32; T]; R] {
+    let mut values = [[0.0; T]; R];
+    for digit in 0..R {
+        for t in 0..T {
+            values[digit][t] = scales[t] * (2 * digit + 1) as f32;
+        }
+    }
+    values
+}
+
+/// The errors of all digits.
+#[inline(always)]
+fn terms<const T: usize, const K: usize, const D: usize, const R: usize>(
+    group: &Group<K>,
     part: usize,
-    scale: &[f32; N],
-) -> Terms<N, D, L> {
-    let mut terms = [[[0.0; N]; L]; D];
-    for i in 0..D {
-        for digit in 0..L {
-            for lane in 0..N {
-                let difference = scale[lane] * (2 * digit + 1) as f32 - x[part * D + i][lane];
-                terms[i][digit][lane] = roots[part * D + i][lane] * difference * difference;
-            }
+    values: &[[f32; T]; R],
+) -> Terms<T, D, R> {
+    let mut terms = [[[0.0; T]; R]; D];
+    for (i, terms) in terms.iter_mut().enumerate() {
+        let (x, root) = (group.x[part * D + i], group.roots[part * D + i]);
+        // One long loop: of two, the compiler would unroll the inner one and make vectors of digits.
+        for (term, value) in terms.as_flattened_mut().iter_mut().zip(values.as_flattened()) {
+            let difference = value - x;
+            *term = root * difference * difference;
         }
     }
     terms
 }
 
-/// `Σ w x q` and `Σ w q^2` for points.
+/// Adds a part to `Σ w x q` and `Σ w q^2`.
 #[inline(always)]
 #[expect(clippy::cast_precision_loss, reason = "digits are small")]
-fn sums<const N: usize, const K: usize, const D: usize>(
-    w: &Steps<N, K>,
-    weighted: &Steps<N, K>,
-    codes: &[[u32; N]; PARTS],
-) -> ([f32; N], [f32; N]) {
-    let (mut along, mut square) = ([0.0; N], [0.0; N]);
-    for i in 0..K {
-        for lane in 0..N {
-            let digit = codes[i / D][lane] >> (bits(D) * (i % D)) & ((1 << bits(D)) - 1);
+fn sums<const T: usize, const K: usize, const D: usize>(
+    group: &Group<K>,
+    part: usize,
+    codes: &[u32; T],
+    along: &mut [f32; T],
+    square: &mut [f32; T],
+) {
+    for i in 0..D {
+        let (weighted, w) = (group.weighted[part * D + i], group.w[part * D + i]);
+        for t in 0..T {
+            let digit = codes[t] >> (bits(D) * i) & ((1 << bits(D)) - 1);
             let q = (2 * digit + 1).cast_signed() as f32;
-            along[lane] += weighted[i][lane] * q;
-            square[lane] += w[i][lane] * q * q;
+            along[t] += weighted * q;
+            square[t] += w * q * q;
         }
     }
-    (along, square)
 }
 
-/// The nearest grid point of one lane.
+/// The nearest grid points for all trials of a part; returns a bit for each trial that rounding gave
+/// a point off the grid for.
 #[inline(always)]
-fn pick<const N: usize, const D: usize, const L: usize>(
+fn pick<const T: usize, const D: usize, const L: usize, const R: usize>(
     near: &Near<D, L>,
-    terms: &Terms<N, D, L>,
-    seen: &Seen<N>,
-    lane: usize,
-) -> Code {
-    let terms: [[f32; L]; D] =
-        std::array::from_fn(|i| std::array::from_fn(|digit| terms[i][digit][lane]));
-    if seen.odd[lane] != 0 {
-        return among_all(near.all(seen.key[lane]), &terms);
+    terms: &Terms<T, D, R>,
+    seen: &Seen<T>,
+    trials: usize,
+    codes: &mut [u32; T],
+) -> u32 {
+    let trials = trials.min(T);
+    let mut off = 0;
+    let mut from = 0;
+    while from < trials {
+        // As the scale grows, no digit ever returns to what it was: equal points are in a row.
+        let key = seen.key[from];
+        let mut to = from + 1;
+        while to < trials && seen.key[to] == key {
+            to += 1;
+        }
+        if !near.on_grid(key) {
+            off |= (u32::MAX << from) & (u32::MAX >> (T - to));
+        }
+        let list = near.few(key);
+        for band in from / BAND..to.div_ceil(BAND) {
+            if let Some(codes) = codes.as_chunks_mut::<BAND>().0.get_mut(band) {
+                among_band::<T, D, R>(list, terms, band, from.saturating_sub(band * BAND), codes);
+            }
+        }
+        from = to;
     }
-    nearest_of(near.few(seen.key[lane]), &terms)
+    let odd = seen.odd.iter().fold(0, |any, odd| any | odd);
+    if odd != 0 {
+        again(near, terms, seen, codes);
+    }
+    off
 }
 
-/// The candidate with the smallest error, the first one on ties.
+/// The nearest point for [`BAND`] trials, kept from lane `from` on.
 #[inline(always)]
-pub(crate) fn nearest_of<const D: usize, const L: usize>(
-    chunks: &[[Code; CHUNK]],
-    terms: &[[f32; L]; D],
-) -> Code {
-    let mut best = (u32::MAX, 0);
-    for chunk in chunks {
-        let found = first_least(chunk, terms);
-        if found.0 < best.0 {
-            best = found;
+fn among_band<const T: usize, const D: usize, const R: usize>(
+    list: &[Code],
+    terms: &Terms<T, D, R>,
+    band: usize,
+    from: usize,
+    codes: &mut [u32; BAND],
+) {
+    let mut best = [f32::INFINITY; BAND];
+    let mut winner = [u32::from(list.first().copied().unwrap_or(0)); BAND];
+    for code in list {
+        let mut error = [0.0; BAND];
+        for (i, terms) in terms.iter().enumerate() {
+            let row = &terms[usize::from(code >> (bits(D) * i)) & (R - 1)];
+            let Some(row) = row.as_chunks::<BAND>().0.get(band) else { continue };
+            for t in 0..BAND {
+                error[t] += row[t];
+            }
+        }
+        for t in 0..BAND {
+            let better = error[t] < best[t];
+            best[t] = if better { error[t] } else { best[t] };
+            winner[t] = if better { u32::from(*code) } else { winner[t] };
+        }
+    }
+    for (t, (code, winner)) in codes.iter_mut().zip(winner).enumerate() {
+        *code = if t >= from { winner } else { *code };
+    }
+}
+
+/// The trials that need whole lists. They are rare.
+#[cold]
+#[inline(never)]
+fn again<const T: usize, const D: usize, const L: usize, const R: usize>(
+    near: &Near<D, L>,
+    terms: &Terms<T, D, R>,
+    seen: &Seen<T>,
+    codes: &mut [u32; T],
+) {
+    for t in 0..T {
+        if seen.odd[t] != 0 {
+            codes[t] = among::<D>(near.all(seen.key[t]), |i, digit| terms[i][digit][t]).into();
+        }
+    }
+}
+
+/// The first of the candidates with the smallest error.
+#[inline(always)]
+fn among<const D: usize>(list: &[Code], terms: impl Fn(usize, usize) -> f32) -> Code {
+    let mut best = (f32::INFINITY, list.first().copied().unwrap_or(0));
+    for code in list {
+        let digit = |i: usize| usize::from(code >> (bits(D) * i)) & ((1 << bits(D)) - 1);
+        let error = (0..D).fold(0.0, |error, i| error + terms(i, digit(i)));
+        if error < best.0 {
+            best = (error, *code);
         }
     }
     best.1
 }
 
-/// The first of the candidates with the smallest error, and the bits of that error: no error is
-/// negative, so they have the same order.
+/// The candidate with the smallest error, the first one on ties, for points of three levels.
 #[inline(always)]
-fn first_least<const D: usize, const L: usize>(
-    chunk: &[Code; CHUNK],
-    terms: &[[f32; L]; D],
-) -> (u32, Code) {
-    let mut errors = [0.0; CHUNK];
-    for (i, terms) in terms.iter().enumerate() {
-        for (error, code) in errors.iter_mut().zip(chunk) {
-            *error += terms[usize::from(code >> (bits(D) * i)) & ((1 << bits(D)) - 1)];
+pub(crate) fn nearest_of(chunks: &[[Code; CHUNK]], terms: &[[f32; 3]; 8]) -> Code {
+    let mut best = (u32::MAX, 0);
+    for chunk in chunks {
+        let mut errors = [0.0; CHUNK];
+        for (i, [a, b, c]) in terms.iter().enumerate() {
+            for k in 0..CHUNK {
+                let digit = chunk[k] >> (2 * i) & 3;
+                let upper = if digit == 1 { *b } else { *c };
+                errors[k] += if digit == 0 { *a } else { upper };
+            }
         }
-    }
-    let errors = errors.map(f32::to_bits);
-    let least = errors.iter().fold(u32::MAX, |least, error| least.min(*error));
-    let at = errors.iter().position(|error| *error == least).unwrap_or(0);
-    (least, chunk[at])
-}
-
-/// The same for a list of any length. Rarely needed.
-#[cold]
-#[inline(never)]
-fn among_all<const D: usize, const L: usize>(list: &[Code], terms: &[[f32; L]; D]) -> Code {
-    let mut best = (f32::INFINITY, list.first().copied().unwrap_or(0));
-    for code in list {
-        let digit = |i: usize| usize::from(code >> (bits(D) * i)) & ((1 << bits(D)) - 1);
-        let error = (0..D).fold(0.0, |error, i| error + terms[i][digit(i)]);
-        if error < best.0 {
-            best = (error, *code);
+        // No error is negative, so their bits have the same order.
+        let errors = errors.map(f32::to_bits);
+        let least = errors.iter().fold(u32::MAX, |least, error| least.min(*error));
+        if least < best.0 {
+            let at = errors.iter().position(|error| *error == least).unwrap_or(0);
+            best = (least, chunk[at]);
         }
     }
     best.1

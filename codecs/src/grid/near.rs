@@ -30,7 +30,7 @@ pub(crate) struct Near<const D: usize, const L: usize> {
     /// By key.
     cells: Vec<Cell>,
     /// Candidates that are not ruled out by others.
-    chunks: Vec<[Code; CHUNK]>,
+    candidates: Vec<[Code; CHUNK]>,
     /// Whole lists.
     lists: Vec<Code>,
     /// Where whole lists begin, by key, and where the last ends.
@@ -42,7 +42,9 @@ pub(crate) struct Near<const D: usize, const L: usize> {
 /// Candidates of one key.
 #[derive(Clone, Copy)]
 struct Cell {
+    /// Index of the first chunk.
     first: u16,
+    /// Candidates.
     count: u8,
     on_grid: bool,
 }
@@ -70,7 +72,7 @@ impl<const D: usize, const L: usize> Near<D, L> {
         }
         let mut near = Self {
             cells: Vec::new(),
-            chunks: Vec::new(),
+            candidates: Vec::new(),
             lists: Vec::new(),
             starts: vec![0],
             indexes,
@@ -111,14 +113,13 @@ impl<const D: usize, const L: usize> Near<D, L> {
 
     /// Adds the lists of the next key.
     fn push(&mut self, kept: &[Code], on_grid: bool) {
-        let first = u16::try_from(self.chunks.len()).unwrap_or(u16::MAX);
-        let mut count = 0;
+        let first = u16::try_from(self.candidates.len()).unwrap_or(u16::MAX);
         for part in kept.chunks(CHUNK) {
             let mut chunk = [kept[0]; CHUNK];
             chunk[..part.len()].copy_from_slice(part);
-            self.chunks.push(chunk);
-            count += 1;
+            self.candidates.push(chunk);
         }
+        let count = u8::try_from(kept.len()).unwrap_or(u8::MAX);
         self.cells.push(Cell { first, count, on_grid });
         self.starts.push(u32::try_from(self.lists.len()).unwrap_or(u32::MAX));
     }
@@ -131,9 +132,17 @@ impl<const D: usize, const L: usize> Near<D, L> {
 
     /// The candidates for a key: just the point itself if it is a grid point.
     #[inline(always)]
-    pub(crate) fn few(&self, key: u32) -> &[[Code; CHUNK]] {
+    pub(crate) fn few(&self, key: u32) -> &[Code] {
         let cell = self.cells[key as usize];
-        &self.chunks[usize::from(cell.first)..][..usize::from(cell.count)]
+        &self.candidates[usize::from(cell.first)..].as_flattened()[..usize::from(cell.count)]
+    }
+
+    /// The same, filled up.
+    #[inline(always)]
+    pub(crate) fn chunks(&self, key: u32) -> &[[Code; CHUNK]] {
+        let cell = self.cells[key as usize];
+        let count = usize::from(cell.count).div_ceil(CHUNK);
+        &self.candidates[usize::from(cell.first)..][..count]
     }
 
     /// The whole list for a key.

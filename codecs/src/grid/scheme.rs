@@ -1,6 +1,6 @@
 //! What the `IQ2` and `IQ3` types do with a tile of super-blocks.
 
-use crate::grid::fit::{Fit, Job, PARTS, Refit, fit};
+use crate::grid::fit::{Group, PARTS, Refit, fit};
 use crate::grid::near::Near;
 use crate::grid::signs::{OCTET, OCTETS, split};
 use crate::lockstep::{self, Steps};
@@ -53,9 +53,18 @@ pub(crate) struct Found {
     pub(crate) signs: [[u8; LEN / OCTET]; TILE],
 }
 
-/// Searches up to `TILE` super-blocks, `N` groups of `K` weights at a time.
+/// Searches up to `TILE` super-blocks: `N` groups of `K` weights are prepared at a time, and each
+/// makes up to `T` trials. `R` is the smallest power of two that is not below `L`.
 #[inline(always)]
-pub(crate) fn search<S, const N: usize, const K: usize, const D: usize, const L: usize>(
+pub(crate) fn search<
+    S,
+    const N: usize,
+    const T: usize,
+    const K: usize,
+    const D: usize,
+    const L: usize,
+    const R: usize,
+>(
     x: &[f32],
     importance: Option<&[f32]>,
 ) -> Found
@@ -78,69 +87,73 @@ where
                 lockstep::weigh(&steps, &lockstep::transpose(importance), &of_lane)
             }
         };
-        let (magnitudes, mut signs) = split(&steps, &weights, S::EVEN);
-        let (fit, live) = fit_groups::<S, N, K, D, L>(&magnitudes, &weights, near, &mut signs);
+        let (magnitudes, signs) = split(&steps, &weights, S::EVEN);
+        let start = prepare::<S, N, K, D, L>(&magnitudes, &weights);
         for lane in 0..values.len() / K {
             let (block, group) = ((first + lane) / groups, (first + lane) % groups);
-            if !live[lane] {
+            if !start.live[lane] {
                 continue;
             }
-            found.scales[block][group] = fit.scale[lane];
+            let prepared = Group::<K>::new(
+                std::array::from_fn(|i| magnitudes[i][lane]),
+                std::array::from_fn(|i| weights[i][lane]),
+            );
+            let (reach, scale) = (start.reach[lane], start.scale[lane]);
+            let fit = fit::<T, K, D, L, R>(&prepared, near, S::TRIALS, reach, scale, S::REFIT);
+            // Scales are stored without a sign.
+            let flip = if fit.scale < 0.0 { u32::MAX } else { 0 };
+            found.scales[block][group] = if flip == 0 { fit.scale } else { -fit.scale };
             for part in 0..K / D {
-                let [low, high, ..] = fit.codes[part][lane].to_le_bytes();
-                found.indexes[block][group * (K / D) + part] =
-                    near.index(u16::from_le_bytes([low, high]));
+                found.indexes[block][group * (K / D) + part] = near.index(fit.codes[part]);
             }
             for k in 0..K / OCTET {
-                found.signs[block][group * (K / OCTET) + k] = signs[k][lane].to_le_bytes()[0];
+                let [signs, ..] = (signs[k][lane] ^ flip).to_le_bytes();
+                found.signs[block][group * (K / OCTET) + k] = signs;
             }
         }
     }
     found
 }
 
-/// Fits the groups of all lanes; returns which of them are not taken for zeros.
+/// Where trials start from.
+struct Start<const N: usize> {
+    /// What trials map to their numbers.
+    reach: [f32; N],
+    /// The scale if no trial is good for anything.
+    scale: [f32; N],
+    /// Whether the group is not taken for zeros.
+    live: [bool; N],
+}
+
+/// Finds where trials start from.
 #[inline(always)]
 #[expect(clippy::cast_precision_loss, reason = "levels are few")]
-fn fit_groups<S, const N: usize, const K: usize, const D: usize, const L: usize>(
+fn prepare<S, const N: usize, const K: usize, const D: usize, const L: usize>(
     x: &Steps<N, K>,
     w: &Steps<N, K>,
-    near: &Near<D, L>,
-    signs: &mut [[u32; N]; OCTETS],
-) -> (Fit<N>, [bool; N])
+) -> Start<N>
 where
     S: Scheme<D, L>,
 {
-    let mut reach = x[0];
+    let mut start = Start { reach: x[0], scale: [0.0; N], live: [false; N] };
     for x in x {
         for lane in 0..N {
-            reach[lane] = if reach[lane] > x[lane] { reach[lane] } else { x[lane] };
+            start.reach[lane] =
+                if start.reach[lane] > x[lane] { start.reach[lane] } else { x[lane] };
         }
     }
-    let mut live = [false; N];
-    let mut scale = [0.0; N];
     for lane in 0..N {
-        live[lane] = reach[lane] >= S::NEGLIGIBLE;
-        scale[lane] = reach[lane] / (2 * L - 1) as f32;
+        start.live[lane] = start.reach[lane] >= S::NEGLIGIBLE;
+        start.scale[lane] = start.reach[lane] / (2 * L - 1) as f32;
     }
     if S::PREPARED {
-        scale = levels::fit(x, w, L.to_le_bytes()[0] + 1).scale;
+        start.scale = levels::fit(x, w, L.to_le_bytes()[0] + 1).scale;
         for lane in 0..N {
-            reach[lane] = scale[lane] * L as f32;
-            live[lane] &= reach[lane] > 0.0;
+            start.reach[lane] = start.scale[lane] * L as f32;
+            start.live[lane] &= start.reach[lane] > 0.0;
         }
     }
-    let job = Job { near, trials: S::TRIALS, reach, scale, live, refit: S::REFIT };
-    let mut fit = fit::<N, K, D, L>(x, w, &job);
-    for lane in 0..N {
-        let negative = fit.scale[lane] < 0.0;
-        fit.scale[lane] = if negative { -fit.scale[lane] } else { fit.scale[lane] };
-        let flip = u32::from(negative).wrapping_neg();
-        for signs in &mut *signs {
-            signs[lane] ^= flip;
-        }
-    }
-    (fit, live)
+    start
 }
 
 /// The common scale before its rounding, and levels for it: `scale ≈ d * (2 level + 1)`. None if all

@@ -73,7 +73,7 @@ pub(crate) fn settle<const N: usize, const K: usize>(
         });
         let key = (0..OCTET).rev().fold(0, |key, i| 3 * key + u32::from(digits[OCTET * k + i]));
         all_on_grid &= near.on_grid(key);
-        group.points[k] = near.index(nearest_of(near.few(key), &terms));
+        group.points[k] = near.index(nearest_of(near.chunks(key), &terms));
         points[k] = IQ1[usize::from(group.points[k])];
     }
     if !all_on_grid {

@@ -87,31 +87,37 @@ fn exchange<const N: usize, const K: usize>(sorted: &mut Sorted<N, K>, i: usize,
     }
 }
 
-/// The best so far.
+/// The best so far: the scale, what it is worth, and where it was found.
 struct Best<const N: usize> {
-    split: Split<N>,
+    scale: [f32; N],
     score: [f32; N],
+    /// Shift, `low` and `middle`, six bits each.
+    place: [u32; N],
 }
 
 impl<const N: usize> Best<N> {
     #[inline(always)]
     fn new() -> Self {
-        let split = Split { scale: [0.0; N], low: [0; N], middle: [0; N], shift: [NONE; N] };
-        Self { split, score: [-f32::MAX; N] }
+        Self { scale: [0.0; N], score: [-f32::MAX; N], place: [NONE; N] }
     }
 
     /// Takes over what is better.
     #[inline(always)]
-    fn update(&mut self, along: &[f32; N], square: &[f32; N], low: u32, middle: u32, shift: u32) {
-        for lane in 0..N {
-            let (a, s) = (along[lane], square[lane]);
-            let better = (s > 0.0) & (a * a > self.score[lane] * s);
-            let scale = a / s;
-            self.split.scale[lane] = choose(better, scale, self.split.scale[lane]);
-            self.score[lane] = choose(better, scale * a, self.score[lane]);
-            self.split.low[lane] = if better { low } else { self.split.low[lane] };
-            self.split.middle[lane] = if better { middle } else { self.split.middle[lane] };
-            self.split.shift[lane] = if better { shift } else { self.split.shift[lane] };
+    fn update(&mut self, lane: usize, along: f32, square: f32, place: u32) {
+        let better = (square > 0.0) & (along * along > self.score[lane] * square);
+        let scale = along / square;
+        self.scale[lane] = choose(better, scale, self.scale[lane]);
+        self.score[lane] = choose(better, scale * along, self.score[lane]);
+        self.place[lane] = if better { place } else { self.place[lane] };
+    }
+
+    #[inline(always)]
+    fn split(self) -> Split<N> {
+        Split {
+            scale: self.scale,
+            low: self.place.map(|place| place & 63),
+            middle: self.place.map(|place| place >> 6 & 63),
+            shift: self.place.map(|place| if place == NONE { NONE } else { place >> 12 }),
         }
     }
 }
@@ -120,7 +126,7 @@ impl<const N: usize> Best<N> {
 #[inline(always)]
 pub(crate) fn whole<const N: usize>(sorted: &Sorted<N, 32>) -> Split<N> {
     const K: usize = 32;
-    // Sums of the first `i` are at `i`.
+    // Sums of the first `i` are at `i`, and at the end that of all.
     let (mut sum_x, mut sum_w) = ([[0.0; N]; K + 1], [[0.0; N]; K + 1]);
     for i in 0..K {
         for lane in 0..N {
@@ -128,32 +134,44 @@ pub(crate) fn whole<const N: usize>(sorted: &Sorted<N, 32>) -> Split<N> {
             sum_w[i + 1][lane] = sum_w[i][lane] + sorted.w[i][lane];
         }
     }
+    // What the weights above the upper cut give, for both shifts.
+    let mut above = [[[0.0; N]; 4]; K + 1];
+    for (i, above) in above.iter_mut().enumerate() {
+        for lane in 0..N {
+            let (x, w) = (sum_x[K][lane] - sum_x[i][lane], sum_w[K][lane] - sum_w[i][lane]);
+            above[0][lane] = x * UP[2];
+            above[1][lane] = w * UP[2] * UP[2];
+            above[2][lane] = x * DOWN[2];
+            above[3][lane] = w * DOWN[2] * DOWN[2];
+        }
+    }
     let mut best = Best::new();
     for (low, i) in (0..=K).zip(0..) {
+        // The same below the lower one.
+        let mut below = [[0.0; N]; 4];
+        for lane in 0..N {
+            let (x, w) = (sum_x[low][lane], sum_w[low][lane]);
+            below[0][lane] = x * UP[0];
+            below[1][lane] = w * UP[0] * UP[0];
+            below[2][lane] = x * DOWN[0];
+            below[3][lane] = w * DOWN[0] * DOWN[0];
+        }
         for (middle, j) in (0..=K).zip(0..).skip(low) {
-            for (shift, levels) in [UP, DOWN].iter().enumerate() {
-                let (mut along, mut square) = ([0.0; N], [0.0; N]);
-                for lane in 0..N {
-                    let (a, b, c) = (
-                        sum_x[low][lane],
-                        sum_x[middle][lane] - sum_x[low][lane],
-                        sum_x[K][lane] - sum_x[middle][lane],
-                    );
-                    along[lane] = a * levels[0] + b * levels[1] + c * levels[2];
-                    let (a, b, c) = (
-                        sum_w[low][lane],
-                        sum_w[middle][lane] - sum_w[low][lane],
-                        sum_w[K][lane] - sum_w[middle][lane],
-                    );
-                    square[lane] = a * levels[0] * levels[0]
-                        + b * levels[1] * levels[1]
-                        + c * levels[2] * levels[2];
-                }
-                best.update(&along, &square, i, j, u32::from(shift != 0));
+            let place = i | j << 6;
+            for lane in 0..N {
+                // Middle levels are opposite, and powers of two: their products are exact.
+                let x = (sum_x[middle][lane] - sum_x[low][lane]) * SHIFT;
+                let w = (sum_w[middle][lane] - sum_w[low][lane]) * SHIFT * SHIFT;
+                let along = below[0][lane] + x + above[middle][0][lane];
+                let square = below[1][lane] + w + above[middle][1][lane];
+                best.update(lane, along, square, place);
+                let along = below[2][lane] - x + above[middle][2][lane];
+                let square = below[3][lane] + w + above[middle][3][lane];
+                best.update(lane, along, square, place | 1 << 12);
             }
         }
     }
-    best.split
+    best.split()
 }
 
 /// The best cuts with shifts of their own for the weights that were in the first and second half:
@@ -166,6 +184,7 @@ pub(crate) fn halves<const N: usize>(sorted: &Sorted<N, 16>) -> Split<N> {
     const DOWNS: [f32; 2] =
         [DOWN[0] * DOWN[0] - DOWN[1] * DOWN[1], DOWN[1] * DOWN[1] - DOWN[2] * DOWN[2]];
     let (mut sum_x, mut sum_w) = ([[[0.0; N]; K + 1]; 2], [[[0.0; N]; K + 1]; 2]);
+    let mut whole = [[0.0; N]; 8];
     for half in 0..2 {
         for i in 0..K {
             for lane in 0..N {
@@ -176,46 +195,44 @@ pub(crate) fn halves<const N: usize>(sorted: &Sorted<N, 16>) -> Split<N> {
                 sum_w[half][i + 1][lane] = choose(here, w + sorted.w[i][lane], w);
             }
         }
+        for lane in 0..N {
+            let (x, w) = (sum_x[half][K][lane], sum_w[half][K][lane]);
+            whole[4 * half][lane] = x * UP[2];
+            whole[4 * half + 1][lane] = w * UP[2] * UP[2];
+            whole[4 * half + 2][lane] = x * DOWN[2];
+            whole[4 * half + 3][lane] = w * DOWN[2] * DOWN[2];
+        }
     }
     let mut best = Best::new();
     for (low, i) in (0..=K).zip(0..) {
+        // Levels are one apart, so that sums over three pieces become those up to the cuts.
+        let mut below = [[0.0; N]; 4];
+        for lane in 0..N {
+            below[0][lane] = whole[1][lane] + sum_w[0][low][lane] * UPS[0];
+            below[1][lane] = whole[3][lane] + sum_w[0][low][lane] * DOWNS[0];
+            below[2][lane] = whole[5][lane] + sum_w[1][low][lane] * UPS[0];
+            below[3][lane] = whole[7][lane] + sum_w[1][low][lane] * DOWNS[0];
+        }
         for (middle, j) in (0..=K).zip(0..).skip(low) {
-            // Levels are one apart, so that sums over three pieces become those up to the cuts.
-            let (mut along_up, mut along_down) = ([[0.0; N]; 2], [[0.0; N]; 2]);
-            let (mut square_up, mut square_down) = ([[0.0; N]; 2], [[0.0; N]; 2]);
-            for half in 0..2 {
-                for lane in 0..N {
-                    let cuts = sum_x[half][low][lane] + sum_x[half][middle][lane];
-                    let all = sum_x[half][K][lane];
-                    along_up[half][lane] = all * UP[2] - cuts;
-                    along_down[half][lane] = all * DOWN[2] - cuts;
-                    let all = sum_w[half][K][lane];
-                    let (a, b) = (sum_w[half][low][lane], sum_w[half][middle][lane]);
-                    square_up[half][lane] = all * UP[2] * UP[2] + a * UPS[0] + b * UPS[1];
-                    square_down[half][lane] = all * DOWN[2] * DOWN[2] + a * DOWNS[0] + b * DOWNS[1];
-                }
-            }
-            for shift in 0..4 {
-                let (mut along, mut square) = ([0.0; N], [0.0; N]);
-                let first = if shift < 2 {
-                    (&along_up[0], &square_up[0])
-                } else {
-                    (&along_down[0], &square_down[0])
-                };
-                let second = if shift % 2 == 0 {
-                    (&along_up[1], &square_up[1])
-                } else {
-                    (&along_down[1], &square_down[1])
-                };
-                for lane in 0..N {
-                    along[lane] = first.0[lane] + second.0[lane];
-                    square[lane] = first.1[lane] + second.1[lane];
-                }
-                best.update(&along, &square, i, j, shift);
+            let place = i | j << 6;
+            for lane in 0..N {
+                let cuts = sum_x[0][low][lane] + sum_x[0][middle][lane];
+                let (up, down) = (whole[0][lane] - cuts, whole[2][lane] - cuts);
+                let cuts = sum_x[1][low][lane] + sum_x[1][middle][lane];
+                let (second_up, second_down) = (whole[4][lane] - cuts, whole[6][lane] - cuts);
+                let w = sum_w[0][middle][lane];
+                let (w_up, w_down) = (below[0][lane] + w * UPS[1], below[1][lane] + w * DOWNS[1]);
+                let w = sum_w[1][middle][lane];
+                let (second_w_up, second_w_down) =
+                    (below[2][lane] + w * UPS[1], below[3][lane] + w * DOWNS[1]);
+                best.update(lane, up + second_up, w_up + second_w_up, place);
+                best.update(lane, up + second_down, w_up + second_w_down, place | 1 << 12);
+                best.update(lane, down + second_up, w_down + second_w_up, place | 2 << 12);
+                best.update(lane, down + second_down, w_down + second_w_down, place | 3 << 12);
             }
         }
     }
-    best.split
+    best.split()
 }
 
 #[cfg(test)]

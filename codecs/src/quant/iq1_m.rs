@@ -60,7 +60,7 @@ impl RowCode for Iq1M {
         for (x, out) in x.chunks(TILE * LEN).zip(out.chunks_mut(TILE)) {
             let importance = importance.as_mut().and_then(Iterator::next);
             let mut weights = [[0.0; LEN]; TILE];
-            let groups = fit_groups::<N16>(x, importance, &mut weights);
+            let groups = fit_groups::<N32>(x, importance, &mut weights);
             let blocks = x.as_chunks::<LEN>().0.iter().zip(&weights);
             for (((x, weights), groups), out) in blocks.zip(&groups).zip(out) {
                 write(x, weights, groups, out);
@@ -148,7 +148,31 @@ fn write(x: &[f32; LEN], w: &[f32; LEN], groups: &[Group; GROUP], out: &mut [u8;
             out[32 + j] |= high << (4 * k);
         }
     }
-    let Some((mut d, found)) = levels_of::<GROUP>(&scales, 15.0, 7) else { return };
+    let (d, found) = match levels_of::<GROUP>(&scales, 15.0, 7) {
+        None => (0.0, [0; GROUP]),
+        Some((d, found)) => {
+            for (out, group) in out[32..48].iter_mut().zip(groups) {
+                *out |= u8::from(group.down[0]) << 3 | u8::from(group.down[1]) << 7;
+            }
+            (common_scale(x, w, groups, &found).unwrap_or(d), found)
+        }
+    };
+    let d = u16::from_le_bytes(store_f16(refuse_large(x, d * 1.1125)).0);
+    let quarters = out[48..].as_chunks_mut::<2>().0.iter_mut().zip(found.as_chunks::<4>().0);
+    for (i, (out, found)) in quarters.enumerate() {
+        let levels = found.iter().rev().fold(0, |packed, level| packed << 3 | u16::from(*level));
+        *out = (levels | (d >> (4 * i) & 15) << 12).to_le_bytes();
+    }
+}
+
+/// The least-squares scale for all that is chosen.
+#[inline(always)]
+fn common_scale(
+    x: &[f32; LEN],
+    w: &[f32; LEN],
+    groups: &[Group; GROUP],
+    found: &[u8; GROUP],
+) -> Option<f32> {
     let (mut along, mut square) = (0.0, 0.0);
     for (j, group) in groups.iter().enumerate() {
         let factor = f32::from(2 * found[j] + 1);
@@ -159,17 +183,8 @@ fn write(x: &[f32; LEN], w: &[f32; LEN], groups: &[Group; GROUP], out: &mut [u8;
             along += w * q * x;
             square += w * q * q;
         }
-        out[32 + j] |= u8::from(group.down[0]) << 3 | u8::from(group.down[1]) << 7;
     }
-    if square > 0.0 {
-        d = along / square;
-    }
-    let d = u16::from_le_bytes(store_f16(refuse_large(x, d * 1.1125)).0);
-    let quarters = out[48..].as_chunks_mut::<2>().0.iter_mut().zip(found.as_chunks::<4>().0);
-    for (i, (out, found)) in quarters.enumerate() {
-        let levels = found.iter().rev().fold(0, |packed, level| packed << 3 | u16::from(*level));
-        *out = (levels | (d >> (4 * i) & 15) << 12).to_le_bytes();
-    }
+    (square > 0.0).then(|| along / square)
 }
 
 register_quant!(dispatched::<Iq1M>());

@@ -85,7 +85,7 @@ impl RowCode for Iq2S {
         let mut importance = importance.map(|importance| importance.chunks(TILE * LEN));
         for (x, out) in x.chunks(TILE * LEN).zip(out.chunks_mut(TILE)) {
             let importance = importance.as_mut().and_then(Iterator::next);
-            let found = search::<Self, N16, GROUP, 8, 3>(x, importance);
+            let found = search::<Self, N16, 32, GROUP, 8, 3, 4>(x, importance);
             for (index, (x, out)) in x.as_chunks::<LEN>().0.iter().zip(out).enumerate() {
                 // If all scales are zero, points and signs are stored all the same.
                 let levels = levels_of::<16>(&found.scales[index], 31.0, 15);

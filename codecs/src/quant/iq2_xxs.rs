@@ -78,10 +78,11 @@ impl RowCode for Iq2Xxs {
         let mut importance = importance.map(|importance| importance.chunks(TILE * LEN));
         for (x, out) in x.chunks(TILE * LEN).zip(out.chunks_mut(TILE)) {
             let importance = importance.as_mut().and_then(Iterator::next);
-            let found = search::<Self, N32, GROUP, 8, 3>(x, importance);
+            let found = search::<Self, N32, 16, GROUP, 8, 3, 4>(x, importance);
             for (index, (x, out)) in x.as_chunks::<LEN>().0.iter().zip(out).enumerate() {
                 let Some((d, levels)) = levels_of::<8>(&found.scales[index], 31.0, 15) else {
                     out.fill(0);
+                    out[..2].copy_from_slice(&store_f16(refuse_large(x, 0.0)).0);
                     continue;
                 };
                 out[..2].copy_from_slice(&store_f16(refuse_large(x, d)).0);

@@ -82,7 +82,7 @@ impl RowCode for Iq3S {
         let mut importance = importance.map(|importance| importance.chunks(TILE * LEN));
         for (x, out) in x.chunks(TILE * LEN).zip(out.chunks_mut(TILE)) {
             let importance = importance.as_mut().and_then(Iterator::next);
-            let found = search::<Self, N32, GROUP, 4, 8>(x, importance);
+            let found = search::<Self, N32, 32, GROUP, 4, 8, 8>(x, importance);
             for (index, (x, out)) in x.as_chunks::<LEN>().0.iter().zip(out).enumerate() {
                 // If all scales are zero, points and signs are stored all the same.
                 let levels = levels_of::<8>(&found.scales[index], 31.0, 15);
