@@ -10,7 +10,8 @@
 //! a part to the same point, and these look at the same candidates.
 
 use crate::grid::near::{CHUNK, Code, Near, bits};
-use crate::round::nearest;
+use crate::grid::points::EIGHT;
+use crate::round::nearest_in;
 
 /// Parts in the largest group: each is one point of the grid.
 pub(crate) const PARTS: usize = 8;
@@ -19,7 +20,7 @@ const BAND: usize = 16;
 
 /// Errors of each digit of a part: `weight * (scale * (2 digit + 1) - x)^2`. There are `R` rows per
 /// weight, one for each value the bits of a digit can have.
-type Terms<const T: usize, const D: usize, const R: usize> = [[[f32; T]; R]; D];
+pub(crate) type Terms<const T: usize, const D: usize, const R: usize> = [[[f32; T]; R]; D];
 
 /// Which parts are chosen anew for the final scale.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -65,8 +66,9 @@ impl<const K: usize> Group<K> {
 }
 
 /// Finds scale and points. Trials map `reach` to the given numbers; `scale` is taken if no trial is
-/// good for anything.
+/// good for anything. `terms` is room to work in.
 #[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "references in a struct cost half the speed")]
 pub(crate) fn fit<
     const T: usize,
     const K: usize,
@@ -80,6 +82,7 @@ pub(crate) fn fit<
     reach: f32,
     scale: f32,
     policy: Refit,
+    terms: &mut Terms<T, D, R>,
 ) -> Fit {
     let (mut factors, mut scales) = ([0.0; T], [0.0; T]);
     // Lanes without a trial repeat the last one.
@@ -92,13 +95,14 @@ pub(crate) fn fit<
         scales[t] = 1.0 / factors[t];
     }
     let values = values::<T, R>(&scales);
+    let ordinary = is_ordinary(group, last / reach);
     let mut codes = [[0; T]; PARTS];
     let mut off = [0u32; PARTS];
     let (mut along, mut square) = ([0.0; T], [0.0; T]);
     for part in 0..K / D {
-        let seen = look::<T, K, D, L>(group, part, &factors);
-        let terms = terms::<T, K, D, R>(group, part, &values);
-        off[part] = pick(near, &terms, &seen, trials.len(), &mut codes[part]);
+        let seen = look::<T, K, D, L>(group, part, &factors, ordinary);
+        fill::<T, K, D, L, R>(terms, group, part, &values);
+        off[part] = pick(near, terms, &seen, trials.len(), &mut codes[part]);
         sums::<T, K, D>(group, part, &codes[part], &mut along, &mut square);
     }
     let mut fit = Fit { scale, ..Fit::default() };
@@ -141,14 +145,22 @@ fn refit<const K: usize, const D: usize, const L: usize, const R: usize>(
 ) {
     let factor = [1.0 / fit.scale];
     let values = values::<1, R>(&[fit.scale]);
+    let mut terms = [[[0.0; 1]; R]; D];
+    let ordinary = is_ordinary(group, factor[0]);
     let (mut along, mut square) = ([0.0], [0.0]);
     for part in 0..K / D {
         if again[part] {
-            let seen = look::<1, K, D, L>(group, part, &factor);
-            let terms = terms::<1, K, D, R>(group, part, &values);
+            let seen = look::<1, K, D, L>(group, part, &factor, ordinary);
+            fill::<1, K, D, L, R>(&mut terms, group, part, &values);
             let exact = seen.odd[0] == 0;
-            let list = if exact { near.few(seen.key[0]) } else { near.all(seen.key[0]) };
-            fit.codes[part] = among::<D>(list, |i, digit| terms[i][digit][0]);
+            fit.codes[part] = match (exact, D) {
+                (true, EIGHT) => {
+                    let of = |i: usize| std::array::from_fn(|digit| terms[i % D][digit % R][0]);
+                    nearest_of(near.chunks(seen.key[0]), &std::array::from_fn(of))
+                }
+                (true, _) => among::<D>(near.few(seen.key[0]), |i, digit| terms[i][digit][0]),
+                (false, _) => among::<D>(near.all(seen.key[0]), |i, digit| terms[i][digit][0]),
+            };
         }
         let code = [fit.codes[part].into()];
         sums::<1, K, D>(group, part, &code, &mut along, &mut square);
@@ -162,34 +174,83 @@ fn refit<const K: usize, const D: usize, const L: usize, const R: usize>(
 struct Seen<const T: usize> {
     /// The key of the point.
     key: [u32; T],
-    /// Not zero if the shortcut of [`crate::grid::near`] may not be taken.
+    /// Whether the shortcut of [`crate::grid::near`] may not be taken: all ones or zero.
     odd: [u32; T],
 }
 
-/// Rounds a part to digits.
+/// Distance from halfway between two digits that is certainly larger than what rounding of floats
+/// can do to a weight, if scaled weights are [`ORDINARY`].
+const CLEAR: f32 = 1e-4;
+/// Scaled weights below this are of ordinary size.
+const ORDINARY: f32 = 256.0;
+
+/// Whether all scaled weights are of ordinary size; false if there is anything that is not a number.
+#[inline(always)]
+fn is_ordinary<const K: usize>(group: &Group<K>, factor: f32) -> bool {
+    let largest = group.x.iter().fold(0, |largest, x| x.abs().to_bits().max(largest));
+    f32::from_bits(largest) * factor < ORDINARY
+}
+
+/// Rounds a part to digits; if weights are `ordinary`, faster.
 #[inline(always)]
 fn look<const T: usize, const K: usize, const D: usize, const L: usize>(
     group: &Group<K>,
     part: usize,
     factors: &[f32; T],
+    ordinary: bool,
 ) -> Seen<T> {
-    /// Distance from halfway that is certainly larger than what rounding can do to weights of
-    /// ordinary size.
-    const CLEAR: f32 = 1e-4;
-    const ORDINARY: f32 = 256.0;
+    if ordinary {
+        round::<T, K, D, L>(group, part, factors)
+    } else {
+        round_any::<T, K, D, L>(group, part, factors)
+    }
+}
+
+/// [`look`] for ordinary weights.
+#[inline(always)]
+#[expect(clippy::cast_precision_loss, reason = "digits are small")]
+fn round<const T: usize, const K: usize, const D: usize, const L: usize>(
+    group: &Group<K>,
+    part: usize,
+    factors: &[f32; T],
+) -> Seen<T> {
+    /// Adding this leaves no bits after the point (see [`crate::round`]).
+    const SHIFT: f32 = 12_582_912.0;
     let mut seen = Seen { key: [0; T], odd: [0; T] };
+    let mut clearance = [1.0; T];
     for i in (0..D).rev() {
         let x = group.x[part * D + i];
         for t in 0..T {
             let at = 0.5 * (factors[t] * x - 1.0);
-            let digit = nearest(at);
-            let digit = if digit < 0 { 0 } else { digit };
-            let digit = if digit > top::<L>() { top::<L>() } else { digit };
+            let digit = at + SHIFT;
+            let digit = if digit > SHIFT { digit } else { SHIFT };
+            let digit = if digit < SHIFT + (L - 1) as f32 { digit } else { SHIFT + (L - 1) as f32 };
+            seen.key[t] = seen.key[t] * (top::<L>() + 1).cast_unsigned()
+                + (digit.to_bits() - SHIFT.to_bits());
+            let from_half = ((at - (digit - SHIFT)).abs() - 0.5).abs();
+            clearance[t] = if from_half < clearance[t] { from_half } else { clearance[t] };
+        }
+    }
+    for t in 0..T {
+        seen.odd[t] = u32::from(clearance[t] <= CLEAR).wrapping_neg();
+    }
+    seen
+}
+
+/// [`look`] for any weights.
+#[cold]
+#[inline(never)]
+fn round_any<const T: usize, const K: usize, const D: usize, const L: usize>(
+    group: &Group<K>,
+    part: usize,
+    factors: &[f32; T],
+) -> Seen<T> {
+    let mut seen = Seen { key: [0; T], odd: [u32::MAX; T] };
+    for i in (0..D).rev() {
+        let x = group.x[part * D + i];
+        for t in 0..T {
+            let digit = nearest_in(0.5 * (factors[t] * x - 1.0), 0, top::<L>());
             seen.key[t] = seen.key[t] * (top::<L>() + 1).cast_unsigned() + digit.cast_unsigned();
-            #[expect(clippy::cast_precision_loss, reason = "digits are small")]
-            let from_half = ((at - digit as f32).abs() - 0.5).abs();
-            let clear = (from_half > CLEAR) & (at.abs() < ORDINARY);
-            seen.odd[t] |= u32::from(!clear);
         }
     }
     seen
@@ -217,21 +278,22 @@ fn values<const T: usize, const R: usize>(scales: &[f32; T]) -> [[f32; T]; R] {
 
 /// The errors of all digits.
 #[inline(always)]
-fn terms<const T: usize, const K: usize, const D: usize, const R: usize>(
+fn fill<const T: usize, const K: usize, const D: usize, const L: usize, const R: usize>(
+    terms: &mut Terms<T, D, R>,
     group: &Group<K>,
     part: usize,
     values: &[[f32; T]; R],
-) -> Terms<T, D, R> {
-    let mut terms = [[[0.0; T]; R]; D];
+) {
     for (i, terms) in terms.iter_mut().enumerate() {
         let (x, root) = (group.x[part * D + i], group.roots[part * D + i]);
         // One long loop: of two, the compiler would unroll the inner one and make vectors of digits.
-        for (term, value) in terms.as_flattened_mut().iter_mut().zip(values.as_flattened()) {
+        for (term, value) in
+            terms.as_flattened_mut().iter_mut().zip(values.as_flattened()).take(T * L)
+        {
             let difference = value - x;
             *term = root * difference * difference;
         }
     }
-    terms
 }
 
 /// Adds a part to `Σ w x q` and `Σ w q^2`.
@@ -265,25 +327,33 @@ fn pick<const T: usize, const D: usize, const L: usize, const R: usize>(
     trials: usize,
     codes: &mut [u32; T],
 ) -> u32 {
-    let trials = trials.min(T);
+    // As the scale grows, no digit ever returns to what it was: equal points are in a row. A bit for
+    // each that is not equal to the one before.
+    let mut new = 0u32;
+    for t in 1..T {
+        new |= u32::from(seen.key[t] != seen.key[t - 1]) << t;
+    }
+    let trials = u32::try_from(trials).unwrap_or(32).min(32);
+    new &= u32::MAX >> (32 - trials);
     let mut off = 0;
     let mut from = 0;
-    while from < trials {
-        // As the scale grows, no digit ever returns to what it was: equal points are in a row.
-        let key = seen.key[from];
-        let mut to = from + 1;
-        while to < trials && seen.key[to] == key {
-            to += 1;
-        }
+    loop {
+        let to = if new == 0 { trials } else { new.trailing_zeros() };
+        let key = seen.key[from as usize];
         if !near.on_grid(key) {
-            off |= (u32::MAX << from) & (u32::MAX >> (T - to));
+            off |= (u32::MAX << from) & (u32::MAX >> (32 - to));
         }
         let list = near.few(key);
-        for band in from / BAND..to.div_ceil(BAND) {
-            if let Some(codes) = codes.as_chunks_mut::<BAND>().0.get_mut(band) {
-                among_band::<T, D, R>(list, terms, band, from.saturating_sub(band * BAND), codes);
+        let bands = codes.as_chunks_mut::<BAND>().0.iter_mut().enumerate();
+        for ((band, codes), first) in bands.zip((0..).step_by(BAND)) {
+            if first < to && first + 16 > from {
+                among_band::<T, D, R>(list, terms, band, from.saturating_sub(first), codes);
             }
         }
+        if new == 0 {
+            break;
+        }
+        new &= new - 1;
         from = to;
     }
     let odd = seen.odd.iter().fold(0, |any, odd| any | odd);
@@ -299,7 +369,7 @@ fn among_band<const T: usize, const D: usize, const R: usize>(
     list: &[Code],
     terms: &Terms<T, D, R>,
     band: usize,
-    from: usize,
+    from: u32,
     codes: &mut [u32; BAND],
 ) {
     let mut best = [f32::INFINITY; BAND];
@@ -319,8 +389,9 @@ fn among_band<const T: usize, const D: usize, const R: usize>(
             winner[t] = if better { u32::from(*code) } else { winner[t] };
         }
     }
-    for (t, (code, winner)) in codes.iter_mut().zip(winner).enumerate() {
-        *code = if t >= from { winner } else { *code };
+    for (t, (code, winner)) in (0..).zip(codes.iter_mut().zip(winner)) {
+        let keep = u32::from(t < from).wrapping_neg();
+        *code = (*code & keep) | (winner & !keep);
     }
 }
 
@@ -342,7 +413,7 @@ fn again<const T: usize, const D: usize, const L: usize, const R: usize>(
 
 /// The first of the candidates with the smallest error.
 #[inline(always)]
-fn among<const D: usize>(list: &[Code], terms: impl Fn(usize, usize) -> f32) -> Code {
+pub(crate) fn among<const D: usize>(list: &[Code], terms: impl Fn(usize, usize) -> f32) -> Code {
     let mut best = (f32::INFINITY, list.first().copied().unwrap_or(0));
     for code in list {
         let digit = |i: usize| usize::from(code >> (bits(D) * i)) & ((1 << bits(D)) - 1);
@@ -360,11 +431,14 @@ pub(crate) fn nearest_of(chunks: &[[Code; CHUNK]], terms: &[[f32; 3]; 8]) -> Cod
     let mut best = (u32::MAX, 0);
     for chunk in chunks {
         let mut errors = [0.0; CHUNK];
-        for (i, [a, b, c]) in terms.iter().enumerate() {
+        for (i, term) in terms.iter().enumerate() {
+            // Chosen in arithmetic: the compiler would choose an address.
+            let [a, b, c] = term.map(f32::to_bits);
             for k in 0..CHUNK {
-                let digit = chunk[k] >> (2 * i) & 3;
-                let upper = if digit == 1 { *b } else { *c };
-                errors[k] += if digit == 0 { *a } else { upper };
+                let bits = u32::from(chunk[k]) >> (2 * i);
+                let one = (bits & 1).wrapping_neg();
+                let two = (bits >> 1 & 1).wrapping_neg();
+                errors[k] += f32::from_bits(a ^ (one & (a ^ b)) ^ (two & (a ^ c)));
             }
         }
         // No error is negative, so their bits have the same order.

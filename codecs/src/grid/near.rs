@@ -50,13 +50,8 @@ struct Cell {
 }
 
 impl<const D: usize, const L: usize> Near<D, L> {
-    /// Finds the neighbours at the `distances` smallest distances. Lists are shortened if points
-    /// will be [rounded](self) ones.
-    pub(crate) fn new<const COUNT: usize>(
-        points: &Points<D, COUNT>,
-        distances: usize,
-        rounded: bool,
-    ) -> Self {
+    /// Finds the neighbours at the `distances` smallest distances.
+    pub(crate) fn new<const COUNT: usize>(points: &Points<D, COUNT>, distances: usize) -> Self {
         let mut columns = [[0; COUNT]; D];
         let mut indexes = vec![0; 1 << (bits(D) * D)];
         let mut codes = [0; COUNT];
@@ -93,7 +88,7 @@ impl<const D: usize, const L: usize> Near<D, L> {
                     near.lists.push(codes[at]);
                     // Steps between neighbouring digits on the way to it.
                     let way = steps[at] ^ thermometer(&point);
-                    if !(rounded && crossed.iter().any(|other| other & !way == 0)) {
+                    if !crossed.iter().any(|other| other & !way == 0) {
                         crossed.push(way);
                         kept.push(codes[at]);
                     }

@@ -76,6 +76,7 @@ where
     let near = S::near();
     let spread = sums_of_squares(x).map(|sum| S::SPREAD * sum / 256.0);
     let groups = LEN / K;
+    let mut terms = [[[0.0; T]; R]; D];
     for (round, values) in x.chunks(N * K).enumerate() {
         let first = round * N;
         let steps = lockstep::transpose::<N, K>(values);
@@ -99,7 +100,15 @@ where
                 std::array::from_fn(|i| weights[i][lane]),
             );
             let (reach, scale) = (start.reach[lane], start.scale[lane]);
-            let fit = fit::<T, K, D, L, R>(&prepared, near, S::TRIALS, reach, scale, S::REFIT);
+            let fit = fit::<T, K, D, L, R>(
+                &prepared,
+                near,
+                S::TRIALS,
+                reach,
+                scale,
+                S::REFIT,
+                &mut terms,
+            );
             // Scales are stored without a sign.
             let flip = if fit.scale < 0.0 { u32::MAX } else { 0 };
             found.scales[block][group] = if flip == 0 { fit.scale } else { -fit.scale };

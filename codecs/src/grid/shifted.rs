@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use crate::grid::fit::nearest_of;
+use crate::grid::fit::{among, nearest_of};
 use crate::grid::near::Near;
 use crate::grid::points::IQ1;
 use crate::grid::split::{DOWN, NONE, Sorted, Split, UP};
@@ -13,10 +13,10 @@ const OCTET: usize = 8;
 /// Octets in the largest group.
 const OCTETS: usize = 4;
 
-/// The grid of `iq1_s` and `iq1_m`. Digits are not rounded weights here, so lists are whole.
+/// The grid of `iq1_s` and `iq1_m`.
 pub(crate) fn near() -> &'static Near<8, 3> {
     static NEAR: OnceLock<Near<8, 3>> = OnceLock::new();
-    NEAR.get_or_init(|| Near::new(&IQ1, 3, false))
+    NEAR.get_or_init(|| Near::new(&IQ1, 3))
 }
 
 /// What is found for a group.
@@ -73,7 +73,12 @@ pub(crate) fn settle<const N: usize, const K: usize>(
         });
         let key = (0..OCTET).rev().fold(0, |key, i| 3 * key + u32::from(digits[OCTET * k + i]));
         all_on_grid &= near.on_grid(key);
-        group.points[k] = near.index(nearest_of(near.chunks(key), &terms));
+        let nearest = (0..OCTET).all(|i| is_nearest(&terms[i], digits[OCTET * k + i]));
+        group.points[k] = near.index(if nearest {
+            nearest_of(near.chunks(key), &terms)
+        } else {
+            among::<8>(near.all(key), |i, digit| terms[i][digit.min(2)])
+        });
         points[k] = IQ1[usize::from(group.points[k])];
     }
     if !all_on_grid {
@@ -89,4 +94,17 @@ pub(crate) fn settle<const N: usize, const K: usize>(
         }
     }
     group
+}
+
+/// Whether errors grow with the distance from a digit, so that the shortcut of [`crate::grid::near`]
+/// may be taken. The best cuts are such that they do, but for rounding and weights that count
+/// nothing.
+#[inline(always)]
+fn is_nearest(terms: &[f32; 3], digit: u8) -> bool {
+    let [a, b, c] = *terms;
+    match digit {
+        0 => (a <= b) & (b <= c),
+        1 => (b <= a) & (b <= c),
+        _ => (c <= b) & (b <= a),
+    }
 }

@@ -72,18 +72,30 @@ pub(crate) fn sort<const N: usize, const K: usize>(
 /// Puts places `i` and `j > i` in order.
 #[inline(always)]
 fn exchange<const N: usize, const K: usize>(sorted: &mut Sorted<N, K>, i: usize, j: usize) {
+    // Copies, so that the compiler knows what it writes is not what it reads.
+    let (x_i, x_j) = (sorted.x[i], sorted.x[j]);
+    let (w_i, w_j) = (sorted.w[i], sorted.w[j]);
+    let (from_i, from_j) = (sorted.from[i], sorted.from[j]);
+    let mut swap = [0; N];
     for lane in 0..N {
-        let (a, b) = (sorted.x[i][lane], sorted.x[j][lane]);
-        let (from_a, from_b) = (sorted.from[i][lane], sorted.from[j][lane]);
-        let (w_a, w_b) = (sorted.w[i][lane], sorted.w[j][lane]);
-        let swap = (a > b) | ((a == b) & (from_a > from_b));
-        sorted.x[i][lane] = choose(swap, b, a);
-        sorted.x[j][lane] = choose(swap, a, b);
-        sorted.w[i][lane] = choose(swap, w_b, w_a);
-        sorted.w[j][lane] = choose(swap, w_a, w_b);
-        let mask = u32::from(swap).wrapping_neg() & (from_a ^ from_b);
-        sorted.from[i][lane] = from_a ^ mask;
-        sorted.from[j][lane] = from_b ^ mask;
+        let (a, b) = (x_i[lane], x_j[lane]);
+        let wrong = (a > b) | ((a == b) & (from_i[lane] > from_j[lane]));
+        swap[lane] = u32::from(wrong).wrapping_neg();
+    }
+    for lane in 0..N {
+        let x = swap[lane] & (x_i[lane].to_bits() ^ x_j[lane].to_bits());
+        sorted.x[i][lane] = f32::from_bits(x_i[lane].to_bits() ^ x);
+        sorted.x[j][lane] = f32::from_bits(x_j[lane].to_bits() ^ x);
+    }
+    for lane in 0..N {
+        let w = swap[lane] & (w_i[lane].to_bits() ^ w_j[lane].to_bits());
+        sorted.w[i][lane] = f32::from_bits(w_i[lane].to_bits() ^ w);
+        sorted.w[j][lane] = f32::from_bits(w_j[lane].to_bits() ^ w);
+    }
+    for lane in 0..N {
+        let from = swap[lane] & (from_i[lane] ^ from_j[lane]);
+        sorted.from[i][lane] = from_i[lane] ^ from;
+        sorted.from[j][lane] = from_j[lane] ^ from;
     }
 }
 

@@ -53,7 +53,7 @@ impl Scheme<8, 3> for Iq2S {
 
     fn near() -> &'static Near<8, 3> {
         static NEAR: OnceLock<Near<8, 3>> = OnceLock::new();
-        NEAR.get_or_init(|| Near::new(&IQ2_S, 1, true))
+        NEAR.get_or_init(|| Near::new(&IQ2_S, 1))
     }
 
     #[inline(always)]

@@ -51,7 +51,7 @@ impl Scheme<8, 3> for Iq2Xs {
 
     fn near() -> &'static Near<8, 3> {
         static NEAR: OnceLock<Near<8, 3>> = OnceLock::new();
-        NEAR.get_or_init(|| Near::new(&IQ2_XS, 2, true))
+        NEAR.get_or_init(|| Near::new(&IQ2_XS, 2))
     }
 
     #[inline(always)]

@@ -52,7 +52,7 @@ impl Scheme<8, 3> for Iq2Xxs {
 
     fn near() -> &'static Near<8, 3> {
         static NEAR: OnceLock<Near<8, 3>> = OnceLock::new();
-        NEAR.get_or_init(|| Near::new(&IQ2_XXS, 2, true))
+        NEAR.get_or_init(|| Near::new(&IQ2_XXS, 2))
     }
 
     #[inline(always)]

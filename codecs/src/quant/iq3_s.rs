@@ -56,7 +56,7 @@ impl Scheme<4, 8> for Iq3S {
 
     fn near() -> &'static Near<4, 8> {
         static NEAR: OnceLock<Near<4, 8>> = OnceLock::new();
-        NEAR.get_or_init(|| Near::new(&IQ3_S, 3, true))
+        NEAR.get_or_init(|| Near::new(&IQ3_S, 3))
     }
 
     #[inline(always)]

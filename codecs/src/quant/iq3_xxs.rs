@@ -51,7 +51,7 @@ impl Scheme<4, 8> for Iq3Xxs {
 
     fn near() -> &'static Near<4, 8> {
         static NEAR: OnceLock<Near<4, 8>> = OnceLock::new();
-        NEAR.get_or_init(|| Near::new(&IQ3_XXS, 2, true))
+        NEAR.get_or_init(|| Near::new(&IQ3_XXS, 2))
     }
 
     #[inline(always)]
