@@ -431,13 +431,13 @@ pub(crate) fn nearest_of(chunks: &[[Code; CHUNK]], terms: &[[f32; 3]; 8]) -> Cod
     let mut best = (u32::MAX, 0);
     for chunk in chunks {
         let mut errors = [0.0; CHUNK];
-        for (i, term) in terms.iter().enumerate() {
-            // Chosen in arithmetic: the compiler would choose an address.
-            let [a, b, c] = term.map(f32::to_bits);
-            for k in 0..CHUNK {
-                let bits = u32::from(chunk[k]) >> (2 * i);
-                let one = (bits & 1).wrapping_neg();
-                let two = (bits >> 1 & 1).wrapping_neg();
+        for k in 0..CHUNK {
+            let code = u32::from(chunk[k]);
+            for (i, term) in terms.iter().enumerate() {
+                // Chosen in arithmetic: the compiler would choose an address.
+                let [a, b, c] = term.map(f32::to_bits);
+                let one = (code >> (2 * i) & 1).wrapping_neg();
+                let two = (code >> (2 * i + 1) & 1).wrapping_neg();
                 errors[k] += f32::from_bits(a ^ (one & (a ^ b)) ^ (two & (a ^ c)));
             }
         }

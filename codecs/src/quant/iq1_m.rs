@@ -25,13 +25,13 @@ use gmat_core::quant::Need;
 use gmat_core::register_quant;
 
 use crate::grid::points::IQ1;
-use crate::grid::scheme::levels_of;
+use crate::grid::scheme::{levels_of, sums_of_squares};
 use crate::grid::shifted::{Group, levels, settle};
 use crate::grid::split::{SHIFT, halves, sort};
 use crate::lockstep::{self, squares};
 use crate::narrow::{f16_is_finite, read_f16, store_f16};
 use crate::simd::dispatch::{RowCode, dispatched};
-use crate::superblock::{LEN, TILE, bytes_at, refuse_large, sums_of_squares};
+use crate::superblock::{LEN, TILE, bytes_at, refuse_large};
 
 const BYTES: usize = 56;
 /// Weights in a group, and groups in a super-block.
@@ -108,7 +108,10 @@ fn fit_groups<const N: usize>(
     all_weights: &mut [[f32; LEN]; TILE],
 ) -> [[Group; GROUP]; TILE] {
     let mut groups = [[Group::default(); GROUP]; TILE];
-    let spread = sums_of_squares(x).map(|sum| 2.0 * sum / 256.0);
+    let spread = match importance {
+        None => [0.0; TILE],
+        Some(_) => sums_of_squares(x).map(|sum| 2.0 * sum / 256.0),
+    };
     for (round, values) in x.chunks(N * GROUP).enumerate() {
         let first = round * N;
         let steps = lockstep::transpose::<N, GROUP>(values);
