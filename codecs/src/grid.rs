@@ -3,6 +3,7 @@
 //! Each is what ggml's reference quantizer computes, operation by operation; see
 //! [`crate::lockstep`] for how several groups are worked on at once.
 
+pub(crate) mod digits;
 pub(crate) mod fit;
 pub(crate) mod near;
 pub(crate) mod points;

@@ -9,14 +9,16 @@
 //! Lanes are trials here, not groups: the trials of a group differ so little that many of them round
 //! a part to the same point, and these look at the same candidates.
 
+use crate::grid::digits::{Seen, is_ordinary, look};
 use crate::grid::near::{CHUNK, Code, Near, bits};
 use crate::grid::points::EIGHT;
-use crate::round::nearest_in;
 
 /// Parts in the largest group: each is one point of the grid.
 pub(crate) const PARTS: usize = 8;
 /// Trials that look for the nearest point together.
-const BAND: usize = 16;
+const BAND: usize = LANES as usize;
+/// The same, to count trials with.
+const LANES: u32 = 16;
 
 /// Errors of each digit of a part: `weight * (scale * (2 digit + 1) - x)^2`. There are `R` rows per
 /// weight, one for each value the bits of a digit can have.
@@ -68,7 +70,6 @@ impl<const K: usize> Group<K> {
 /// Finds scale and points. Trials map `reach` to the given numbers; `scale` is taken if no trial is
 /// good for anything. `terms` is room to work in.
 #[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "references in a struct cost half the speed")]
 pub(crate) fn fit<
     const T: usize,
     const K: usize,
@@ -95,12 +96,12 @@ pub(crate) fn fit<
         scales[t] = 1.0 / factors[t];
     }
     let values = values::<T, R>(&scales);
-    let ordinary = is_ordinary(group, last / reach);
+    let ordinary = is_ordinary(&group.x, last / reach);
     let mut codes = [[0; T]; PARTS];
     let mut off = [0u32; PARTS];
     let (mut along, mut square) = ([0.0; T], [0.0; T]);
     for part in 0..K / D {
-        let seen = look::<T, K, D, L>(group, part, &factors, ordinary);
+        let seen = look::<T, K, D, L>(&group.x, part, &factors, ordinary);
         fill::<T, K, D, L, R>(terms, group, part, &values);
         off[part] = pick(near, terms, &seen, trials.len(), &mut codes[part]);
         sums::<T, K, D>(group, part, &codes[part], &mut along, &mut square);
@@ -146,11 +147,11 @@ fn refit<const K: usize, const D: usize, const L: usize, const R: usize>(
     let factor = [1.0 / fit.scale];
     let values = values::<1, R>(&[fit.scale]);
     let mut terms = [[[0.0; 1]; R]; D];
-    let ordinary = is_ordinary(group, factor[0]);
+    let ordinary = is_ordinary(&group.x, factor[0]);
     let (mut along, mut square) = ([0.0], [0.0]);
-    for part in 0..K / D {
-        if again[part] {
-            let seen = look::<1, K, D, L>(group, part, &factor, ordinary);
+    for (part, again) in again.iter().enumerate().take(K / D) {
+        if *again {
+            let seen = look::<1, K, D, L>(&group.x, part, &factor, ordinary);
             fill::<1, K, D, L, R>(&mut terms, group, part, &values);
             let exact = seen.odd[0] == 0;
             fit.codes[part] = match (exact, D) {
@@ -170,107 +171,14 @@ fn refit<const K: usize, const D: usize, const L: usize, const R: usize>(
     }
 }
 
-/// What rounding a part gives.
-struct Seen<const T: usize> {
-    /// The key of the point.
-    key: [u32; T],
-    /// Whether the shortcut of [`crate::grid::near`] may not be taken: all ones or zero.
-    odd: [u32; T],
-}
-
-/// Distance from halfway between two digits that is certainly larger than what rounding of floats
-/// can do to a weight, if scaled weights are [`ORDINARY`].
-const CLEAR: f32 = 1e-4;
-/// Scaled weights below this are of ordinary size.
-const ORDINARY: f32 = 256.0;
-
-/// Whether all scaled weights are of ordinary size; false if there is anything that is not a number.
-#[inline(always)]
-fn is_ordinary<const K: usize>(group: &Group<K>, factor: f32) -> bool {
-    let largest = group.x.iter().fold(0, |largest, x| x.abs().to_bits().max(largest));
-    f32::from_bits(largest) * factor < ORDINARY
-}
-
-/// Rounds a part to digits; if weights are `ordinary`, faster.
-#[inline(always)]
-fn look<const T: usize, const K: usize, const D: usize, const L: usize>(
-    group: &Group<K>,
-    part: usize,
-    factors: &[f32; T],
-    ordinary: bool,
-) -> Seen<T> {
-    if ordinary {
-        round::<T, K, D, L>(group, part, factors)
-    } else {
-        round_any::<T, K, D, L>(group, part, factors)
-    }
-}
-
-/// [`look`] for ordinary weights.
-#[inline(always)]
-#[expect(clippy::cast_precision_loss, reason = "digits are small")]
-fn round<const T: usize, const K: usize, const D: usize, const L: usize>(
-    group: &Group<K>,
-    part: usize,
-    factors: &[f32; T],
-) -> Seen<T> {
-    /// Adding this leaves no bits after the point (see [`crate::round`]).
-    const SHIFT: f32 = 12_582_912.0;
-    let mut seen = Seen { key: [0; T], odd: [0; T] };
-    let mut clearance = [1.0; T];
-    for i in (0..D).rev() {
-        let x = group.x[part * D + i];
-        for t in 0..T {
-            let at = 0.5 * (factors[t] * x - 1.0);
-            let digit = at + SHIFT;
-            let digit = if digit > SHIFT { digit } else { SHIFT };
-            let digit = if digit < SHIFT + (L - 1) as f32 { digit } else { SHIFT + (L - 1) as f32 };
-            seen.key[t] = seen.key[t] * (top::<L>() + 1).cast_unsigned()
-                + (digit.to_bits() - SHIFT.to_bits());
-            let from_half = ((at - (digit - SHIFT)).abs() - 0.5).abs();
-            clearance[t] = if from_half < clearance[t] { from_half } else { clearance[t] };
-        }
-    }
-    for t in 0..T {
-        seen.odd[t] = u32::from(clearance[t] <= CLEAR).wrapping_neg();
-    }
-    seen
-}
-
-/// [`look`] for any weights.
-#[cold]
-#[inline(never)]
-fn round_any<const T: usize, const K: usize, const D: usize, const L: usize>(
-    group: &Group<K>,
-    part: usize,
-    factors: &[f32; T],
-) -> Seen<T> {
-    let mut seen = Seen { key: [0; T], odd: [u32::MAX; T] };
-    for i in (0..D).rev() {
-        let x = group.x[part * D + i];
-        for t in 0..T {
-            let digit = nearest_in(0.5 * (factors[t] * x - 1.0), 0, top::<L>());
-            seen.key[t] = seen.key[t] * (top::<L>() + 1).cast_unsigned() + digit.cast_unsigned();
-        }
-    }
-    seen
-}
-
-/// The largest digit.
-#[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "3 or 8")]
-const fn top<const L: usize>() -> i32 {
-    L as i32 - 1
-}
-
 /// What all digits stand for.
 #[inline(always)]
 #[expect(clippy::cast_precision_loss, reason = "digits are small")]
 fn values<const T: usize, const R: usize>(scales: &[f32; T]) -> [[f32; T]; R] {
     let mut values = [[0.0; T]; R];
-    for digit in 0..R {
+    for (digit, values) in values.iter_mut().enumerate() {
         for t in 0..T {
-            values[digit][t] = scales[t] * (2 * digit + 1) as f32;
+            values[t] = scales[t] * (2 * digit + 1) as f32;
         }
     }
     values
@@ -346,7 +254,7 @@ fn pick<const T: usize, const D: usize, const L: usize, const R: usize>(
         let list = near.few(key);
         let bands = codes.as_chunks_mut::<BAND>().0.iter_mut().enumerate();
         for ((band, codes), first) in bands.zip((0..).step_by(BAND)) {
-            if first < to && first + 16 > from {
+            if first < to && first + LANES > from {
                 among_band::<T, D, R>(list, terms, band, from.saturating_sub(first), codes);
             }
         }

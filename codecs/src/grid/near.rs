@@ -8,8 +8,8 @@
 //! **Shortcut.** A neighbour `p` need not be looked at if another one, `q`, lies between the rounded
 //! point `u` and `p` in every dimension: each weight is nearest to its digit in `u`, so no digit of
 //! `q` is worse for it than that of `p`, and `q` comes first in the list because its distance is
-//! smaller. Rounding could turn this around only for weights halfway between two digits; for those
-//! [`Near::all`] has the whole list.
+//! smaller. Rounding of floats could turn this around only for weights halfway between two digits;
+//! for those [`Near::all`] has the whole list.
 
 use crate::grid::points::{FOUR, Points};
 
@@ -82,7 +82,6 @@ impl<const D: usize, const L: usize> Near<D, L> {
                 near.lists.push(code);
                 kept.push(code);
             } else {
-                let from = near.lists.len();
                 let mut crossed: Vec<u32> = Vec::new();
                 for at in nearest(&columns, &point, distances) {
                     near.lists.push(codes[at]);
@@ -93,7 +92,6 @@ impl<const D: usize, const L: usize> Near<D, L> {
                         kept.push(codes[at]);
                     }
                 }
-                debug_assert!(near.lists.len() > from);
             }
             near.push(&kept, on_grid);
             for digit in &mut point {
@@ -178,13 +176,74 @@ fn nearest<const D: usize, const COUNT: usize>(
             *square += difference * difference;
         }
     }
-    let mut found = Vec::new();
-    let mut last = None;
+    // The largest distance that counts: no square reaches 255.
+    let mut limit = None;
     for _ in 0..distances {
-        let farther = |square: &&u8| last.is_none_or(|last| **square > last);
-        let Some(next) = squares.iter().filter(farther).min().copied() else { break };
-        found.extend(squares.iter().enumerate().filter(|(_, s)| **s == next).map(|(at, _)| at));
-        last = Some(next);
+        let farther = |square: u8| limit.is_none_or(|limit| square > limit);
+        let next = squares.map(|square| if farther(square) { square } else { u8::MAX });
+        limit = Some(next.iter().fold(u8::MAX, |least, square| *square.min(&least)));
     }
-    found
+    let limit = limit.unwrap_or_default();
+    let mut found = Vec::new();
+    for (block, squares) in squares.chunks(32).enumerate() {
+        // Hardly any block has one.
+        if squares.iter().fold(false, |any, square| any | (*square <= limit)) {
+            let near = squares.iter().enumerate().filter(|(_, square)| **square <= limit);
+            found.extend(near.map(|(at, square)| (*square, 32 * block + at)));
+        }
+    }
+    found.sort_unstable();
+    found.into_iter().map(|(_, at)| at).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grid::points::{IQ1, IQ2_XXS, IQ3_S};
+
+    /// Checks the lists of some keys against the definition.
+    fn check<const D: usize, const L: usize, const COUNT: usize>(
+        points: &Points<D, COUNT>,
+        distances: usize,
+    ) {
+        let near = Near::<D, L>::new(points, distances);
+        let keys = u32::try_from(L.pow(u32::try_from(D).expect("few"))).expect("few");
+        for key in (0..keys).step_by(37) {
+            let digits: [u8; D] = std::array::from_fn(|i| {
+                let digit = key as usize / L.pow(u32::try_from(i).expect("few")) % L;
+                u8::try_from(digit).expect("a digit")
+            });
+            let way = |point: &[u8; D], i: usize| i32::from(point[i]) - i32::from(digits[i]);
+            let distance = |point: &[u8; D]| (0..D).map(|i| way(point, i).pow(2)).sum::<i32>();
+            let mut all: Vec<&[u8; D]> = points.iter().collect();
+            // Stable, so that indexes decide between equal distances.
+            all.sort_by_key(|point| distance(point));
+            let mut steps: Vec<i32> = all.iter().map(|point| distance(point)).collect();
+            steps.dedup();
+            let limit = if steps[0] == 0 { 0 } else { steps[distances - 1] };
+            all.retain(|point| distance(point) <= limit);
+            let codes: Vec<Code> = all.iter().map(|point| code(point)).collect();
+            assert_eq!(near.all(key), codes, "{digits:?}");
+            assert_eq!(near.on_grid(key), limit == 0, "{digits:?}");
+            // No other point of the list is between the rounded one and one that is looked at.
+            let between = |q: &[u8; D], p: &[u8; D]| {
+                (0..D).all(|i| way(q, i) * way(p, i) >= way(q, i).pow(2))
+            };
+            let ruled_out = |p: &[u8; D]| all.iter().any(|q| **q != *p && between(q, p));
+            let few: Vec<Code> =
+                all.iter().filter(|point| !ruled_out(point)).map(|point| code(point)).collect();
+            assert_eq!(near.few(key), few, "{digits:?}");
+            assert_eq!(near.chunks(key).as_flattened()[..few.len()], few);
+            for (index, point) in (0..).zip(points).take(9) {
+                assert_eq!(near.index(code(point)), index);
+            }
+        }
+    }
+
+    #[test]
+    fn lists_are_as_defined() {
+        check::<8, 3, 256>(&IQ2_XXS, 2);
+        check::<8, 3, 2048>(&IQ1, 3);
+        check::<4, 8, 512>(&IQ3_S, 3);
+    }
 }

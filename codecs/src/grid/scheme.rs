@@ -54,11 +54,12 @@ pub(crate) fn sums_of_squares(x: &[f32]) -> [f32; TILE] {
         let quarters = a.as_chunks::<4>().0.iter().zip(b.as_chunks::<4>().0);
         let others = c.as_chunks::<4>().0.iter().zip(d.as_chunks::<4>().0);
         for ((a, b), (c, d)) in quarters.zip(others) {
-            let squares = [a, b, c, d].map(|x| x.map(|v| v * v));
+            let [a, b, c, d] = [a, b, c, d].map(|x| x.map(|v| v * v));
             for i in 0..4 {
-                for k in 0..4 {
-                    sums[k] += squares[k][i];
-                }
+                sums[0] += a[i];
+                sums[1] += b[i];
+                sums[2] += c[i];
+                sums[3] += d[i];
             }
         }
     }
@@ -171,9 +172,8 @@ where
 {
     let mut start = Start { reach: x[0], scale: [0.0; N], live: [false; N] };
     for x in x {
-        for lane in 0..N {
-            start.reach[lane] =
-                if start.reach[lane] > x[lane] { start.reach[lane] } else { x[lane] };
+        for (reach, x) in start.reach.iter_mut().zip(x) {
+            *reach = if *reach > *x { *reach } else { *x };
         }
     }
     for lane in 0..N {
