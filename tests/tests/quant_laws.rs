@@ -120,7 +120,7 @@ fn farthest(q: &dyn QuantType) -> f32 {
         "iq1_m" => 1.125,
         // Eight weights have an even number of minus signs, so one may come back with the smallest
         // magnitude there is and the wrong sign.
-        "iq2_xxs" | "iq2_xs" | "iq3_xxs" => 1.25,
+        "iq2_xxs" | "iq2_xs" => 1.3,
         _ => 1.1,
     }
 }
