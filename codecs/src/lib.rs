@@ -7,6 +7,7 @@ mod affine_k;
 mod block32;
 mod decoder;
 mod fp4;
+mod grid;
 mod hf;
 mod lanes;
 mod lockstep;

@@ -9,7 +9,7 @@ const COLS: usize = 256 * 37;
 
 fn types() -> Vec<&'static dyn QuantType> {
     let registry = Registry::builtin(gmat_codecs::link()).expect("all codecs are linked");
-    assert!(registry.quants().len() >= 15, "{} types", registry.quants().len());
+    assert!(registry.quants().len() >= 22, "{} types", registry.quants().len());
     registry.quants().to_vec()
 }
 
@@ -112,6 +112,19 @@ fn zeros_stay_zero() {
     }
 }
 
+/// How far off a value may be, in units of the largest one of the row: not farther than zero, but for
+/// rounding and for what the format asks for.
+fn farthest(q: &dyn QuantType) -> f32 {
+    match q.name() {
+        // Stores a scale 11.25 % larger than the best one.
+        "iq1_m" => 1.125,
+        // Eight weights have an even number of minus signs, so one may come back with the smallest
+        // magnitude there is and the wrong sign.
+        "iq2_xxs" | "iq2_xs" => 1.3,
+        _ => 1.1,
+    }
+}
+
 #[test]
 fn unusual_rows_come_back_finite_and_bounded() {
     let spike = |j: usize, every: usize, to: f32| if j % every == 7 { to } else { 0.01 };
@@ -132,8 +145,11 @@ fn unusual_rows_come_back_finite_and_bounded() {
             let most = x.iter().fold(0.0f32, |most, v| most.max(v.abs()));
             for (at, (x, y)) in x.iter().zip(&back).enumerate() {
                 assert!(y.is_finite(), "{}, {name}: {x} became {y} at {at}", q.name());
-                // No value is farther off than the largest one is from zero, but for rounding.
-                assert!((x - y).abs() <= most * 1.1 + 1e-6, "{}, {name}: {x}, {y}", q.name());
+                assert!(
+                    (x - y).abs() <= most * farthest(q) + 1e-6,
+                    "{}, {name}: {x}, {y}",
+                    q.name()
+                );
             }
         }
     }
