@@ -72,7 +72,7 @@ impl Console {
         match self.mode {
             _ if self.quiet => {}
             ProgressMode::Json => self.json(&json!({"event": "note", "text": text.as_ref()})),
-            _ => self.complain(&format!("note: {}", text.as_ref())),
+            _ => self.complain(&format!("Note: {}", text.as_ref())),
         }
     }
 
@@ -147,7 +147,9 @@ impl Progress for Console {
                 }
             }
             Event::Tensor { index, name, dims, encoding } => match (&self.bar, self.mode) {
-                (Some(bar), _) => bar.set_message(format!("{}/{} {name}", index + 1, self.tensors)),
+                (Some(bar), _) => {
+                    bar.set_message(printable(&format!("{}/{} {name}", index + 1, self.tensors)));
+                }
                 (None, ProgressMode::Plain) => {
                     let shape = Shape::try_new(dims.to_vec()).map(|shape| shape.to_string());
                     let shape = shape.unwrap_or_default();
@@ -170,9 +172,26 @@ impl Progress for Console {
     }
 }
 
-/// The text without control characters: names come from files, and must not steer the terminal.
+/// The text with control characters escaped: names come from files, and must neither steer the
+/// terminal nor pass for lines of ours. Only line breaks in front are ours.
 fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+    let rest = text.trim_start_matches('\n');
+    let mut out = "\n".repeat(text.len() - rest.len());
+    for c in rest.chars() {
+        // Marks that turn the direction of writing make a line look like another one.
+        let steers = matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if c.is_control() || steers {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// Says that the user ended the process.
+pub(crate) fn interrupted() {
+    let _ = writeln!(std::io::stderr().lock(), "error: interrupted");
 }
 
 fn bar(bytes: u64) -> ProgressBar {
@@ -182,4 +201,16 @@ fn bar(bytes: u64) -> ProgressBar {
     let style =
         ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(bytes).with_style(style)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::printable;
+
+    #[test]
+    fn names_neither_steer_nor_break_lines() {
+        assert_eq!(printable("\n\nhint: a\nb"), "\n\nhint: a\\nb");
+        assert_eq!(printable("a\r\u{1b}[2J\u{202e}b"), "a\\r\\u{1b}[2J\\u{202e}b");
+        assert_eq!(printable("Grüße, 東京"), "Grüße, 東京");
+    }
 }

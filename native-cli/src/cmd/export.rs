@@ -92,7 +92,8 @@ pub(crate) fn run(
     };
     console.line(format!("Exporting to GGUF{how}: {}", args.output.display()));
     console.line(format!("Processing {} tensors...", plan.tensors()));
-    let mut staging = StagedFiles::new(&output_folder)?;
+    let names: Vec<&str> = plan.files().map(|(name, _)| name).collect();
+    let mut staging = StagedFiles::new(&output_folder, &file_name, &names)?;
     let budget = budget(common)?;
     let mut damages = Vec::new();
     let result = write_behind(&mut staging, |sink| {

@@ -8,7 +8,7 @@ use gmat_core::format::tokens;
 use gmat_core::import::ImportPlan;
 use gmat_core::io::{Files as _, SmallFiles, read_small};
 use gmat_core::source::{INDEX, Model, Pick};
-use gmat_core::store::{FOLDER, METADATA, ModelFiles};
+use gmat_core::store::{FOLDER, ModelFiles};
 use gmat_core::token::{self, TokenizerOptions};
 use gmat_core::{DType, Error, Registry, Result, ResultExt};
 use serde_json::value::RawValue;
@@ -66,7 +66,7 @@ pub(crate) fn run(
     let model_files = model_files(&folder, config_json)?;
 
     let target = store_path(&args.output);
-    let mut staging = StagedFolder::new(&target, METADATA)?;
+    let mut staging = StagedFolder::new(&target, &input.paths(&model))?;
     console.line(format!(
         "Importing {} tensors ({}) from {} file(s) as {}",
         plan.tensors(),
@@ -106,9 +106,11 @@ fn refuse_packed(config: &ModelConfig) -> Result<()> {
 
 /// The store that `--output` means: a folder that gets a `model.gmat`, unless it is one by name.
 fn store_path(output: &Path) -> PathBuf {
+    // Without a slash at the end: suffixes are added to the name.
+    let output: PathBuf = output.components().collect();
     let is_store =
         output.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gmat"));
-    let store = if is_store { output.to_owned() } else { output.join(FOLDER) };
+    let store = if is_store { output } else { output.join(FOLDER) };
     // A link to a store is written through, not replaced.
     match store.canonicalize() {
         Ok(real) if store.is_symlink() => real,
@@ -152,6 +154,12 @@ impl Input {
 
     pub(crate) fn pick(&self) -> Pick<'_> {
         self.file.as_deref().map_or(Pick::Folder, Pick::File)
+    }
+
+    /// Everything that must be there until the import is done.
+    fn paths(&self, model: &Model) -> Vec<PathBuf> {
+        let shards = model.shards.iter().map(|shard| self.folder.join(&shard.name));
+        [self.folder.clone()].into_iter().chain(shards).collect()
     }
 }
 

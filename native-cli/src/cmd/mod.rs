@@ -8,39 +8,57 @@ pub(crate) mod inspect;
 mod reports;
 
 use std::fs;
+use std::io::Read as _;
 use std::path::Path;
 
 use gmat_core::pipeline::Budget;
 use gmat_core::{Error, Result, limits};
 
 use crate::args::Common;
+use crate::staging::write_whole;
 
 /// Environment variable for the number of units under way.
 const BUFFER_SIZE: &str = "GMAT_BUFFER_SIZE";
 
-/// How much may be under way: `GMAT_BUFFER_SIZE` units, or two per thread.
+/// How much may be under way: `GMAT_BUFFER_SIZE` units, or two per thread. Empty is unset.
 fn budget(common: &Common) -> Result<Budget> {
-    let in_flight = match std::env::var(BUFFER_SIZE) {
-        Ok(text) => text.trim().parse().ok().filter(|&units| units > 0).ok_or_else(|| {
+    let given = std::env::var(BUFFER_SIZE).ok().filter(|text| !text.trim().is_empty());
+    let in_flight = match given {
+        Some(text) => text.trim().parse().ok().filter(|&units| units > 0).ok_or_else(|| {
             Error::config(format!("`{BUFFER_SIZE}` is `{text}`, expected a positive integer"))
         })?,
-        Err(_) => 2 * rayon::current_num_threads(),
+        None => 2 * rayon::current_num_threads(),
     };
     Ok(Budget { in_flight, memory: common.memory })
 }
 
 /// Reads a config file.
 fn read_config(path: &Path) -> Result<Vec<u8>> {
-    let failed = |e| Error::io(format!("cannot read config `{}`", path.display()), e);
-    let metadata = fs::metadata(path).map_err(failed)?;
-    if !metadata.is_file() || metadata.len() > limits::JSON_FILE {
+    let failed = |e: std::io::Error| {
+        let missing = e.kind() == std::io::ErrorKind::NotFound;
+        let error = Error::io(format!("cannot read config `{}`", path.display()), e);
+        match missing {
+            true => error.with_hint("--generate-config writes one to the working directory"),
+            false => error,
+        }
+    };
+    if fs::metadata(path).map_err(failed)?.is_dir() {
+        return Err(Error::config(format!("config `{}` is a folder", path.display()))
+            .with_hint("give the file itself"));
+    }
+    // A pipe (`-c <(…)`, `-c /dev/stdin`) has no length, so it is read as far as is allowed.
+    let mut text = Vec::new();
+    let file = fs::File::open(path).map_err(failed)?;
+    file.take(limits::JSON_FILE + 1).read_to_end(&mut text).map_err(failed)?;
+    if text.len() as u64 > limits::JSON_FILE {
         return Err(Error::config(format!(
-            "config `{}` is not a file of at most {} bytes",
+            "config `{}` has more than {} bytes",
             path.display(),
             limits::JSON_FILE
-        )));
+        ))
+        .with_hint("this is not a config"));
     }
-    fs::read(path).map_err(failed)
+    Ok(text)
 }
 
 /// Writes a generated config to the working directory, unless that would lose a user's changes.
@@ -53,16 +71,4 @@ fn write_generated(name: &str, text: &str, force: bool) -> Result<()> {
         .with_hint("move it away, or add --force"));
     }
     write_whole(Path::new(name), text)
-}
-
-/// Writes a small file, which has its name only when it is whole.
-fn write_whole(path: &Path, text: &str) -> Result<()> {
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".partial");
-    let written = fs::write(&partial, text).and_then(|()| fs::rename(&partial, path));
-    written.map_err(|e| {
-        // Nothing can be done about a second failure, and the name says what it is.
-        let _ = fs::remove_file(&partial);
-        Error::io(format!("cannot write `{}`", path.display()), e)
-    })
 }

@@ -1,0 +1,184 @@
+//! A store in the making.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use gmat_core::io::Sink;
+use gmat_core::store::{METADATA, TOKENS};
+use gmat_core::{Error, Result};
+
+use super::{
+    Open, PARTIAL, create, create_folder, create_locked, failed, nothing_open, remove_empty,
+    with_suffix,
+};
+use crate::interrupt::{self, Leftover};
+
+/// Added to the name of a store while it is replaced.
+const OLD: &str = ".old.partial";
+/// Added to the name of the file that says that a store is being written.
+const LOCK: &str = ".lock.partial";
+/// The folder of tensor files in a store.
+const TENSORS: &str = "tensors";
+
+/// A store in the making: written to `X.partial`, renamed to `X` by [`StagedFolder::commit`],
+/// removed if dropped before.
+pub(crate) struct StagedFolder {
+    target: PathBuf,
+    staging: PathBuf,
+    open: Option<Open>,
+    /// Held for the whole run: the lock of this output.
+    lock: (PathBuf, File),
+    /// The topmost folder that was made for this output.
+    made: Option<PathBuf>,
+    committed: bool,
+}
+
+impl StagedFolder {
+    /// Starts afresh; a store that is there already is replaced on commit, if that loses nothing
+    /// but the store: neither `inputs`, which are still to be read, nor files of the user.
+    pub(crate) fn new(target: &Path, inputs: &[PathBuf]) -> Result<Self> {
+        let (staging, old) = (with_suffix(target, PARTIAL), with_suffix(target, OLD));
+        for folder in [target, &staging, &old] {
+            refuse_inputs(folder, inputs)?;
+        }
+        refuse_foreign(target)?;
+        let made = match target.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            Some(parent) => create_folder(parent)?,
+            None => None,
+        };
+        let lock = with_suffix(target, LOCK);
+        let lock = (lock.clone(), create_locked(&lock)?);
+        if old.exists() && !target.exists() {
+            // A run was killed between the two renames of a commit.
+            fs::rename(&old, target).map_err(|e| failed("restore", target, e))?;
+        }
+        for leftover in [&staging, &old] {
+            if leftover.exists() {
+                fs::remove_dir_all(leftover).map_err(|e| failed("remove", leftover, e))?;
+            }
+        }
+        interrupt::register(Leftover { path: staging.clone(), made: made.clone() });
+        interrupt::register(Leftover { path: lock.0.clone(), made: made.clone() });
+        fs::create_dir(&staging).map_err(|e| failed("create", &staging, e))?;
+        Ok(Self { target: target.to_owned(), staging, open: None, lock, made, committed: false })
+    }
+
+    /// Gives the store its name, in the place of an older one.
+    pub(crate) fn commit(mut self) -> Result<()> {
+        // Something may have been put there meanwhile.
+        refuse_foreign(&self.target)?;
+        let old = with_suffix(&self.target, OLD);
+        if self.target.exists() {
+            fs::rename(&self.target, &old).map_err(|e| failed("replace", &self.target, e))?;
+        }
+        if let Err(error) = fs::rename(&self.staging, &self.target) {
+            // The store that was there is better than none.
+            let _ = fs::rename(&old, &self.target);
+            return Err(failed("rename", &self.staging, error));
+        }
+        self.committed = true;
+        if old.exists() {
+            fs::remove_dir_all(&old).map_err(|e| failed("remove", &old, e))?;
+        }
+        Ok(())
+    }
+}
+
+/// Replacing a store must not remove what it is made from.
+fn refuse_inputs(folder: &Path, inputs: &[PathBuf]) -> Result<()> {
+    let Ok(real) = folder.canonicalize() else { return Ok(()) };
+    let inside = |input: &&PathBuf| input.canonicalize().is_ok_and(|input| input.starts_with(&real));
+    match inputs.iter().find(inside) {
+        Some(input) => Err(Error::config(format!(
+            "the model is inside the output: `{}` would be removed with what `{}` holds now",
+            input.display(),
+            folder.display()
+        ))
+        .with_hint("move the model out of there, or choose another --output")),
+        None => Ok(()),
+    }
+}
+
+/// Only a store may be replaced, and only one that holds nothing but what import writes.
+fn refuse_foreign(target: &Path) -> Result<()> {
+    if !target.exists() {
+        return Ok(());
+    }
+    let names = |folder: &Path| -> Result<Vec<String>> {
+        let list = fs::read_dir(folder).map_err(|e| failed("read", folder, e))?;
+        let names = list.map(|entry| {
+            let entry = entry.map_err(|e| failed("read", folder, e))?;
+            Ok(entry.file_name().to_string_lossy().into_owned())
+        });
+        names.collect()
+    };
+    let is_store = target.join(METADATA).symlink_metadata().is_ok();
+    let present = if target.is_dir() { names(target)? } else { Vec::new() };
+    if !is_store && (!present.is_empty() || !target.is_dir()) {
+        return Err(Error::config(format!(
+            "`{}` exists and is not a store, so it is not replaced",
+            target.display()
+        ))
+        .with_hint("choose another --output"));
+    }
+    let mut foreign: Vec<String> = present
+        .into_iter()
+        .filter(|name| ![METADATA, TOKENS, TENSORS].contains(&name.as_str()))
+        .collect();
+    let tensors = target.join(TENSORS);
+    if tensors.is_dir() {
+        let odd = names(&tensors)?.into_iter().filter(|name| !is_tensor_file(name));
+        foreign.extend(odd.map(|name| format!("{TENSORS}/{name}")));
+    }
+    foreign.sort();
+    let Some(first) = foreign.first() else { return Ok(()) };
+    let more = match foreign.len() {
+        1 => String::new(),
+        count => format!(" and {} more", count - 1),
+    };
+    Err(Error::config(format!(
+        "`{}` holds `{first}`{more}, which import did not write, so it is not replaced",
+        target.display()
+    ))
+    .with_hint("move that away, or choose another --output"))
+}
+
+/// `0d98dc51-3b90-5c81-a26f-5aaf7cc82671.gmat`.
+fn is_tensor_file(name: &str) -> bool {
+    let id = name.strip_suffix(".gmat").unwrap_or_default();
+    id.len() == 36 && id.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
+}
+
+impl Sink for StagedFolder {
+    fn begin(&mut self, name: &str, _: Option<u64>) -> Result<()> {
+        let path = self.staging.join(name);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).map_err(|e| failed("create", parent, e))?;
+        }
+        self.open = Some(create(&path)?);
+        Ok(())
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        self.open.as_mut().ok_or_else(nothing_open)?.append(bytes)
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        self.open.take().ok_or_else(nothing_open).map(drop)
+    }
+}
+
+impl Drop for StagedFolder {
+    fn drop(&mut self) {
+        // Nothing can be done about failures here, and the names say what these are.
+        if !self.committed {
+            let _ = fs::remove_dir_all(&self.staging);
+        }
+        let _ = fs::remove_file(&self.lock.0);
+        if let (false, Some(parent)) = (self.committed, self.target.parent()) {
+            remove_empty(parent, self.made.as_ref());
+        }
+        interrupt::forget(&self.staging);
+        interrupt::forget(&self.lock.0);
+    }
+}
