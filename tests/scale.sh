@@ -4,12 +4,16 @@
 #
 #   tests/scale.sh GMAT [FOLDER]
 #
-# FOLDER needs about 12 GB; it is made and removed again.
+# FOLDER needs about 12 GB; it is made, or must be empty, and is removed again.
 set -euo pipefail
 gmat=$(realpath "$1")
 here=$(cd "$(dirname "$0")/.." && pwd)
 work=${2:-$(mktemp -d)}
 mkdir -p "$work"
+if [ -n "$(ls -A "$work")" ]; then
+    echo "$work is not empty: everything in it would be removed" >&2
+    exit 2
+fi
 trap 'rm -rf "$work"' EXIT
 command -v /usr/bin/time >/dev/null || { apt-get update -qq && apt-get install -qqy time; }
 (cd "$here" && cargo build --release --locked -q -p gmat-tests --bin gmat-synth)

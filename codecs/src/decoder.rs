@@ -44,7 +44,8 @@ pub(crate) fn require_plain(config: &ModelConfig, arch: &str) -> Result<()> {
     for key in ["num_local_experts", "num_experts", "n_routed_experts"] {
         if let Some(count) = config.u64(&[key])?.filter(|&count| count > 0) {
             return Err(Error::unsupported(format!(
-                "`{key}` in `config.json` is {count}: mixtures of experts are not supported for `{arch}`"
+                "`{key}` in {} is {count}: mixtures of experts are not supported for `{arch}`",
+                config.place_of(&[key])
             )));
         }
     }

@@ -197,9 +197,12 @@ fn unknown(known: &[&'static dyn ModelArch], config: &ModelConfig) -> Error {
     let names = known.iter().flat_map(|arch| arch.hf_names().iter().copied());
     let list = names.clone().collect::<Vec<_>>().join(", ");
     let error = Error::unsupported(format!("unknown architecture `{given}`; known are: {list}"));
-    match nearest(given, names) {
+    // Class names share long endings, which would make any two of them look alike.
+    let stem = |name| str::split_once(name, "For").map_or(name, |(stem, _)| stem);
+    let near = nearest(stem(given), names.clone().map(stem));
+    match names.clone().find(|name| Some(stem(name)) == near) {
         Some(name) => error.with_hint(format!("the nearest known is `{name}`; {force}")),
-        None => error.with_hint(force),
+        None => error.with_hint(format!("`gmat formats` lists what is known; {force}")),
     }
 }
 
@@ -267,6 +270,17 @@ mod tests {
         let tie = chosen(&[&A, &B, &C]).err().map(|e| e.to_string()).unwrap_or_default();
         assert!(tie.contains("`b`") && tie.contains("`c`"), "{tie}");
         let none = choose(&[&NO], &config).err();
+        static LLAMA: Named = Named("llama", &["LlamaForCausalLM"], Score::No);
+        let hint = |class: &str| {
+            let mut config = ModelConfig::default();
+            config.set("architectures", class.into());
+            let error = choose(&[&LLAMA], &config).err();
+            error.and_then(|e| e.hint().map(str::to_owned)).unwrap_or_default()
+        };
+        assert!(hint("LamaForCausalLM").contains("nearest known is `LlamaForCausalLM`"));
+        for other in ["DeepseekV3ForCausalLM", "Phi3ForCausalLM", "OPTForCausalLM"] {
+            assert!(!hint(other).contains("nearest") && hint(other).contains("gmat formats"));
+        }
         assert!(none.is_some_and(|e| e.hint().is_some_and(|h| h.contains("FooForCausalLM"))));
         assert!(choose(&[&NO], &ModelConfig::default()).is_err());
     }

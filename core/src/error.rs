@@ -125,10 +125,22 @@ impl Error {
         self.0.kind
     }
 
-    /// What to do about it, if known.
+    /// What to do about it, if known: what was said, or what is always true of such a failure.
     #[must_use]
     pub fn hint(&self) -> Option<&str> {
-        self.0.hint.as_deref()
+        self.0.hint.as_deref().or_else(|| {
+            let io: &std::io::Error = self.0.source.as_ref()?.downcast_ref()?;
+            match io.kind() {
+                std::io::ErrorKind::PermissionDenied => {
+                    Some("the permissions of the file or of a folder above it do not allow that")
+                }
+                std::io::ErrorKind::NotFound => Some("check the path; nothing is there"),
+                std::io::ErrorKind::NotADirectory => {
+                    Some("check the path; a part of it is a file, not a folder")
+                }
+                _ => None,
+            }
+        })
     }
 
     /// The innermost message, without places.
@@ -187,7 +199,8 @@ impl<T> ResultExt<T> for Result<T> {
     }
 }
 
-/// The spelling in `known` closest to `given`, if any is close enough to be a likely slip.
+/// The spelling in `known` closest to `given`, if any is close enough to be a likely slip: upper and
+/// lower case and separators aside, at most one letter in three is wrong, and never more than four.
 #[must_use]
 pub fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let fold = |s: &str| s.to_ascii_lowercase().replace(['-', '_', '.', ' '], "");
@@ -195,13 +208,19 @@ pub fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
     known
         .into_iter()
         .map(|name| {
-            let folded = strsim::damerau_levenshtein(&wanted, &fold(name));
-            (folded, strsim::damerau_levenshtein(given, name), name)
+            let folded = fold(name);
+            // A slip in a word of three letters makes another word.
+            let allowed = match wanted.len().min(folded.len()) {
+                0..4 => 0,
+                len => (len / 3).min(4),
+            };
+            let distance = strsim::damerau_levenshtein(&wanted, &folded);
+            (distance, strsim::damerau_levenshtein(given, name), name, allowed)
         })
+        .filter(|&(distance, .., allowed)| distance <= allowed)
         // Ties go to the alphabetically first name, so that messages are reproducible.
         .min()
-        .filter(|&(distance, _, name)| distance <= 1 + name.len().max(given.len()) / 3)
-        .map(|(_, _, name)| name)
+        .map(|(_, _, name, _)| name)
 }
 
 #[cfg(test)]
@@ -223,6 +242,11 @@ mod tests {
         assert_eq!(nearest("q4km", known), Some("q4_k_m"));
         assert_eq!(nearest("b8x8", known), Some("B8x8"));
         assert_eq!(nearest("zzzzzzzzzz", known), None);
+        // What is merely the least unlike is no slip.
+        for (given, known) in [("F4", "F64"), ("C64", "F64"), ("Phi3", "Qwen3"), ("q9", "q8_0")] {
+            assert_eq!(nearest(given, [known]), None, "{given}");
+        }
+        assert_eq!(nearest("BF61", ["BF16", "F16"]), Some("BF16"));
     }
 
     #[test]

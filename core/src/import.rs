@@ -32,6 +32,9 @@ struct Item<'a> {
     rows: u64,
     cols: u64,
     group_rows: u64,
+    /// Whether values must be numbers: for a lossy format every tensor is checked, those that are
+    /// stored as they are included, since what is not a number makes the whole model useless.
+    finite: bool,
 }
 
 /// What is to be done, checked against the model: no tensor byte has been read.
@@ -87,7 +90,8 @@ impl<'a> ImportPlan<'a> {
                 .context(format!("tensor `{}`", info.name)));
             }
             let group_rows = rows_per_group(cols, format.granule_rows());
-            items.push(Item { source, id: mapping.target, format, rows, cols, group_rows });
+            let (id, finite) = (mapping.target, !chosen.is_lossless());
+            items.push(Item { source, id, format, rows, cols, group_rows, finite });
         }
         if model.tensors.is_empty() {
             return Err(Error::malformed("the model has no tensors"));
@@ -98,7 +102,11 @@ impl<'a> ImportPlan<'a> {
         }
         let excluded = config.tensor_map.iter().filter(|mapping| !mapping.include).count();
         if excluded > 0 {
-            notes.push(format!("{excluded} tensors are left out (`include` is false)"));
+            let tensors = match excluded {
+                1 => "1 tensor is".to_owned(),
+                count => format!("{count} tensors are"),
+            };
+            notes.push(format!("{tensors} left out (`include` is false)"));
         }
         let config = ImportConfig { tensor_map: map, ..config.clone() };
         Ok(Self { model, items, config, notes })
@@ -323,16 +331,22 @@ fn encode(item: &Item<'_>, unit: &Unit, bytes: &[u8], buffers: &Buffers) -> Resu
         to_f32(dtype, bytes, &mut values)?;
     }
     let stats = GroupStats::of(&values);
-    if stats.non_finite > 0 && !item.format.is_lossless() {
+    if stats.non_finite > 0 && item.finite {
         let at = first_non_finite(&values).unwrap_or_default();
         let cols = shape.cols.max(1);
+        let row = unit.rows.start + (at / cols) as u64;
+        let place = match item.source.info.shape.rank() {
+            0 | 1 => format!("index {row}"),
+            _ => format!("row {row}, column {}", at % cols),
+        };
         return Err(Error::malformed(format!(
-            "value at row {}, column {} is `{}`, not a finite number",
-            unit.rows.start + (at / cols) as u64,
-            at % cols,
+            "value at {place} is `{}`, not a finite number",
             values.get(at).copied().unwrap_or(f32::NAN)
         ))
-        .with_hint("the checkpoint is broken; block format `raw` stores it as it is"));
+        .with_hint(
+            "the checkpoint is broken: download it again or use an earlier one; `--block-format raw` \
+             stores it as it is, but only the types f32, f16 and bf16 can be exported from that",
+        ));
     }
     let mut tops = LaneTops::default();
     tops.add(&values, if shape.cols == 1 { values.len() } else { shape.cols });
@@ -370,7 +384,11 @@ fn full_map(model: &Model, given: &[Mapping], notes: &mut Vec<String>) -> Result
         given.iter().map(|mapping| (mapping.source.as_str(), mapping)).collect();
     let unlisted = names.iter().filter(|name| !by_source.contains_key(*name)).count();
     if !given.is_empty() && unlisted > 0 {
-        notes.push(format!("{unlisted} tensors are not in `tensor_map`, so they are left out"));
+        let tensors = match unlisted {
+            1 => "1 tensor is not in `tensor_map`, so it is".to_owned(),
+            count => format!("{count} tensors are not in `tensor_map`, so they are"),
+        };
+        notes.push(format!("{tensors} left out"));
     }
     let map = model.tensors.iter().map(|tensor| {
         let name = &tensor.info.name;

@@ -14,6 +14,10 @@ pub const INDEX: &str = "model.safetensors.index.json";
 
 const SUFFIX: &str = ".safetensors";
 
+/// What helps against most broken files.
+const AGAIN: &str =
+    "if it was downloaded or copied, compare its size with the original's and get it again";
+
 /// What the user pointed at.
 #[derive(Debug, Clone, Copy)]
 pub enum Pick<'a> {
@@ -96,7 +100,9 @@ impl Model {
     ) -> Result<()> {
         let place = files.place(&name);
         let number = self.shards.len();
-        let (len, header) = read_header(files, &name).context(|| format!("file `{place}`"))?;
+        let (len, header) = read_header(files, &name)
+            .map_err(|error| error.with_hint(AGAIN))
+            .context(|| format!("file `{place}`"))?;
         for (key, value) in header.metadata {
             self.metadata.entry(key).or_insert(value);
         }
@@ -144,9 +150,12 @@ impl Model {
         }
         let extra = owner.keys().filter(|tensor| !index.contains_key(*tensor)).count();
         if extra > 0 {
-            self.notes.push(format!(
-                "{extra} tensors are not listed in `{index_place}`; they are imported too"
-            ));
+            self.notes.push(match extra {
+                1 => format!("1 tensor is not listed in `{index_place}`; it is imported too"),
+                _ => format!(
+                    "{extra} tensors are not listed in `{index_place}`; they are imported too"
+                ),
+            });
         }
         Ok(())
     }
@@ -162,7 +171,7 @@ fn read_index(files: &dyn Files) -> Result<Option<BTreeMap<String, String>>> {
     let Some(json) = read_small(files, INDEX)? else { return Ok(None) };
     let place = || format!("file `{}`", files.place(INDEX));
     let index: IndexFile = serde_json::from_slice(&json)
-        .map_err(|e| Error::malformed("not a valid shard index").with_source(e))
+        .map_err(|e| Error::malformed("not a valid shard index").with_source(e).with_hint(AGAIN))
         .context(place)?;
     if let Some(shard) = index.weight_map.values().find(|name| !is_plain(name)) {
         return Err(
@@ -202,6 +211,11 @@ fn indexed_shards(
 }
 
 fn all_shards(files: &dyn Files, notes: &mut Vec<String>) -> Result<Vec<String>> {
+    let odd = |name: &String| !name.ends_with(SUFFIX) && has_suffix_in_capitals(name);
+    let odd: Vec<String> = files.names()?.into_iter().filter(odd).collect();
+    if !odd.is_empty() {
+        notes.push(format!("left out, since the ending is not `{SUFFIX}`: {}", odd.join(", ")));
+    }
     // Hidden files are leftovers of systems and downloads (`._model.safetensors`).
     let visible = |name: &String| name.ends_with(SUFFIX) && !name.starts_with('.');
     let mut names: Vec<String> = files.names()?.into_iter().filter(visible).collect();
@@ -221,7 +235,7 @@ fn all_shards(files: &dyn Files, notes: &mut Vec<String>) -> Result<Vec<String>>
             crate::ErrorKind::Io,
             format!("no `{SUFFIX}` file in `{}`", files.place("")),
         )
-        .with_hint("--model takes a SafeTensors file or a folder that has some"));
+        .with_hint("a model is a SafeTensors file or a folder that has some"));
     }
     for name in &names {
         // `model-00002-of-00005.safetensors`: the name itself says how many there must be.
@@ -243,6 +257,11 @@ fn all_shards(files: &dyn Files, notes: &mut Vec<String>) -> Result<Vec<String>>
         }
     }
     Ok(names)
+}
+
+/// `A.SAFETENSORS`: what some file systems make of a name.
+fn has_suffix_in_capitals(name: &str) -> bool {
+    name.to_ascii_lowercase().ends_with(SUFFIX)
 }
 
 /// Stem, number and count of `stem-00002-of-00005.safetensors`.

@@ -304,7 +304,7 @@ impl<'a> Store<'a> {
         let place = files.place(METADATA);
         let text = read_small(files, METADATA)?.ok_or_else(|| {
             Error::new(crate::ErrorKind::Io, format!("no store here: `{place}` does not exist"))
-                .with_hint("--model takes the `model.gmat` folder that `gmat import` made")
+                .with_hint("a store is the `model.gmat` folder that `gmat import` made")
         })?;
         let metadata = Metadata::parse(&text).context(|| format!("file `{place}`"))?;
         Ok(Self { files, metadata })
@@ -328,6 +328,15 @@ impl<'a> Store<'a> {
                 .with_hint("the store is incomplete; import the model again")
         })?;
         let index = Index::read(len, |offset, len| read_exact(self.files, &name, offset, len))
+            .map_err(|error| match len > record.stored_bytes {
+                // Whatever else it looks like then.
+                true => Error::malformed(format!(
+                    "the file has {len} bytes, {} more than were written",
+                    len - record.stored_bytes
+                ))
+                .with_hint("the file changed after it was written; import the model again"),
+                false => error,
+            })
             .context(place)?;
         let info = record.info().context(place)?;
         let agrees = index.id == id

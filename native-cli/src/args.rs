@@ -29,9 +29,16 @@ pub(crate) enum Command {
     Import(Import),
     Export(Export),
     Inspect(Inspect),
-    /// List everything this program knows: block formats, quantization types, recipes,
-    /// architectures, tokenizers
-    Formats,
+    Formats(Formats),
+}
+
+/// List everything this program knows: block formats, quantization types, recipes, architectures,
+/// tokenizers
+#[derive(Debug, clap::Args)]
+pub(crate) struct Formats {
+    /// One JSON object instead of lists
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Options of every command.
@@ -107,7 +114,7 @@ pub(crate) struct Import {
     pub(crate) output: PathBuf,
 
     /// Write import_config.json for this model to the working directory and stop
-    #[arg(long)]
+    #[arg(long, conflicts_with = "config")]
     pub(crate) generate_config: bool,
 
     /// Block format of the stored tensors; overrides the config [default: B8x8]
@@ -148,7 +155,7 @@ pub(crate) struct Export {
     #[arg(short, long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 
-    /// Output file
+    /// Output file; a GGUF file of that name is replaced, anything else is not
     #[arg(short, long, value_name = "FILE", default_value = "model.gguf")]
     pub(crate) output: PathBuf,
 
@@ -157,18 +164,21 @@ pub(crate) struct Export {
     pub(crate) shard_size: Option<u64>,
 
     /// Write export_config.json with recommended types to the working directory and stop
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["config", "default_type"])]
     pub(crate) generate_config: bool,
 
     /// Importance from which a tensor gets a high-quality type (with --generate-config)
-    #[arg(long, value_name = "FLOAT", default_value_t = 0.2)]
-    pub(crate) importance_high: f64,
+    /// [default: 0.2]
+    #[arg(long, value_name = "FLOAT")]
+    pub(crate) importance_high: Option<f64>,
 
     /// Importance from which a tensor gets a medium-quality type (with --generate-config)
-    #[arg(long, value_name = "FLOAT", default_value_t = 0.1)]
-    pub(crate) importance_medium: f64,
+    /// [default: 0.1]
+    #[arg(long, value_name = "FLOAT")]
+    pub(crate) importance_medium: Option<f64>,
 
-    /// One type or recipe for the whole model instead of a config, such as q4_k_m or f16
+    /// One type or recipe for the whole model, such as q4_k_m or f16; overrides the types of a
+    /// config, those of single tensors (`per_tensor`, `rules`) included
     #[arg(long = "type", value_name = "NAME")]
     pub(crate) default_type: Option<String>,
 
@@ -220,7 +230,7 @@ pub(crate) struct Export {
     #[arg(long, value_name = "NAME")]
     pub(crate) arch: Option<String>,
 
-    /// Write a file without tokenizer if the store has none
+    /// Write a file without tokenizer if the store has none, or a damaged one
     #[arg(long)]
     pub(crate) no_tokenizer: bool,
 

@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use gmat_core::io::{Chunk, Files};
 use gmat_core::tensor::mem_len;
-use gmat_core::{Error, Result};
+use gmat_core::{Error, ErrorKind, Result};
 
 use crate::mmap;
 
@@ -59,10 +59,13 @@ impl Files for Folder {
         let mut names = Vec::new();
         for entry in fs::read_dir(&self.path).map_err(failed)? {
             let entry = entry.map_err(failed)?;
-            // `metadata` follows links: model caches are full of them. A name that is not UTF-8
-            // cannot be one that we look for.
-            let is_file = fs::metadata(entry.path()).is_ok_and(|metadata| metadata.is_file());
-            if let (true, Ok(name)) = (is_file, entry.file_name().into_string()) {
+            // `metadata` follows links: model caches are full of them. A link that leads nowhere is
+            // listed, and so is a folder that is called like a file: whoever wants to read it must
+            // not take it for absent. A name that is not UTF-8 cannot be one that we look for.
+            let path = entry.path();
+            let folder = fs::metadata(&path).is_ok_and(|metadata| metadata.is_dir());
+            let plain = folder && path.extension().is_none();
+            if let (false, Ok(name)) = (plain, entry.file_name().into_string()) {
                 names.push(name);
             }
         }
@@ -71,9 +74,20 @@ impl Files for Folder {
     }
 
     fn len(&self, name: &str) -> Result<Option<u64>> {
-        match fs::metadata(self.path.join(name)) {
+        let path = self.path.join(name);
+        let is =
+            |what: &str| Error::new(ErrorKind::Io, format!("`{}` is {what}", self.place(name)));
+        match fs::metadata(&path) {
             Ok(metadata) if metadata.is_file() => Ok(Some(metadata.len())),
-            Ok(_) => Ok(None),
+            Ok(metadata) if metadata.is_dir() => {
+                Err(is("a folder, not a file")
+                    .with_hint("move it away if it does not belong there"))
+            }
+            Ok(_) => Err(is("not a regular file").with_hint("copy its content to a file")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && path.is_symlink() => {
+                Err(is("a link that leads nowhere")
+                    .with_hint("download the model again, or remove the link if it is not needed"))
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(self.cannot("open", name, error)),
         }

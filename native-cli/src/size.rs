@@ -20,8 +20,11 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
         .iter()
         .find_map(|&(suffix, unit)| Some((lower.strip_suffix(suffix)?.trim_end(), unit)))
         .unwrap_or((&lower, 1));
+    let digits = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    let large = || format!("`{text}` is too large a size; the largest is {} bytes", u64::MAX);
     let bytes = match number.parse::<u64>() {
-        Ok(whole) => whole.checked_mul(unit).ok_or_else(wrong)?,
+        Ok(whole) => whole.checked_mul(unit).ok_or_else(large)?,
+        Err(_) if digits => return Err(large()),
         Err(_) if unit > 1 => fraction(number, unit).ok_or_else(wrong)?,
         Err(_) => return Err(wrong()),
     };
@@ -85,6 +88,9 @@ mod tests {
         }
         for text in ["", "0", "-1", "1.5", "5XB", "GB", "1..5GB", "99999999999999999999", "1e9"] {
             assert!(parse_size(text).is_err(), "{text}");
+        }
+        for text in ["99999999999999999999999", "99999999999TB"] {
+            assert!(parse_size(text).is_err_and(|said| said.contains("too large")), "{text}");
         }
         assert_eq!(show_size(13_644_312), "13.64 MB");
         assert_eq!(show_size(999), "999 B");

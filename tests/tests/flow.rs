@@ -216,7 +216,7 @@ fn excluded_tensors_stay_out() {
     gmat(at, &["import", "-m", "tiny_llm.safetensors", "--generate-config"])
         .fails(2, &["not overwritten", "--force"]);
     let said = gmat(at, &["import", "-m", "tiny_llm.safetensors", "-c", "import_config.json"]).ok();
-    assert!(said.stderr.contains("1 tensors are left out"), "{}", said.stderr);
+    assert!(said.stderr.contains("1 tensor is left out"), "{}", said.stderr);
     let metadata = json(&at.join("output/model.gmat/metadata.json"));
     assert_eq!(metadata["total_tensors"], 56);
     assert!(metadata["tensor_name_map"].get("lm_head.weight").is_none());

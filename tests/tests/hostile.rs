@@ -190,7 +190,7 @@ fn unknown_names_get_the_nearest_known() {
         .fails(USAGE, &["c.json", "`default_type`?"]);
     config(r#"{"special_token_keys":{"boss":"x"}}"#).fails(USAGE, &["boss"]);
     config("{").fails(USAGE, &["c.json", "not valid JSON"]);
-    config(r#"{"shard_size":100}"#).fails(INPUT, &["does not fit"]);
+    config(r#"{"shard_size":100}"#).fails(USAGE, &["does not fit", "`shard_size`"]);
     drop(dir);
 }
 

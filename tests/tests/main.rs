@@ -13,6 +13,7 @@ mod block_laws;
 mod edges;
 mod fit;
 mod flow;
+mod guards;
 mod hostile;
 mod importance;
 mod models;

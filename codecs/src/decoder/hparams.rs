@@ -74,7 +74,8 @@ impl Hparams {
         let kv_heads = bounded(config, &kv_keys, Some(kv_default), MAX_HEADS)?;
         if !heads.is_multiple_of(kv_heads) {
             return Err(Error::malformed(format!(
-                "`num_attention_heads` in `config.json` is {heads}, which is no multiple of `num_key_value_heads`, {kv_heads}"
+                "`num_attention_heads` in {} is {heads}, which is no multiple of `num_key_value_heads`, {kv_heads}",
+                config.place_of(&["num_attention_heads"])
             )));
         }
         let (head_dim, head_dim_stated) = head_dim(config, class, embedding, heads)?;
@@ -89,7 +90,8 @@ impl Hparams {
         let rms_epsilon = config.f64(&["rms_norm_eps", "norm_eps"])?.unwrap_or(class.rms_epsilon);
         if rms_epsilon < 0.0 {
             return Err(Error::malformed(format!(
-                "`rms_norm_eps` in `config.json` is {rms_epsilon}, which is negative"
+                "`rms_norm_eps` in {} is {rms_epsilon}, which is negative",
+                config.place_of(&["rms_norm_eps"])
             )));
         }
         Ok(Self {
@@ -156,7 +158,8 @@ fn head_dim(
     let derived = divides.then(|| embedding / heads);
     if !given && class.head_dim.or(derived).is_none() {
         return Err(Error::malformed(format!(
-            "`hidden_size` in `config.json` is {embedding}, which is no multiple of `num_attention_heads`, {heads}, and there is no `head_dim`"
+            "`hidden_size` in {} is {embedding}, which is no multiple of `num_attention_heads`, {heads}, and there is no `head_dim`",
+            config.place_of(&["hidden_size"])
         )));
     }
     let dim = bounded(config, &["head_dim"], class.head_dim.or(derived), MAX_HEADS)?;
@@ -179,8 +182,9 @@ fn bounded(config: &ModelConfig, keys: &[&str], default: Option<u64>, max: u64) 
     }
     let found = keys.iter().find(|key| config.value(&[key]).is_some()).or(keys.first());
     Err(Error::malformed(format!(
-        "`{}` in `config.json` is {value}, expected 1 to {max}",
-        found.unwrap_or(&"")
+        "`{}` in {} is {value}, expected 1 to {max}",
+        found.unwrap_or(&""),
+        config.place_of(keys)
     )))
 }
 

@@ -109,7 +109,10 @@ pub(crate) fn parse_json(text: &[u8]) -> Result<Value> {
     let strict: std::result::Result<Strict, _> = serde_json::from_slice(text);
     strict.map(|strict| strict.0).map_err(|error| match error.classify() {
         Category::Data => Error::config(error.to_string()),
-        _ => Error::config("not valid JSON").with_source(error),
+        _ => Error::config("not valid JSON").with_source(error).with_hint(
+            "look at the line and column: JSON has no comments, no comma after the last entry, and \
+             texts in double quotes",
+        ),
     })
 }
 

@@ -104,6 +104,22 @@ pub fn extract(
     out
 }
 
+/// What [`extract`] leaves out because it is of the wrong kind, in words: mostly numbers written as
+/// texts.
+#[must_use]
+pub fn odd(config: &ModelConfig) -> Vec<String> {
+    let wrong = |field: &Field| {
+        let alias = field.aliases.iter().find(|alias| config.value(&[alias]).is_some())?;
+        let value = config.value(&[alias]).filter(|value| !field.accepts(value))?;
+        let shown: String = value.to_string().chars().take(60).collect();
+        Some(format!(
+            "`{alias}` in `config.json` is `{shown}`, expected {}: it is not used",
+            field.kind.describe()
+        ))
+    };
+    FIELDS.iter().filter_map(wrong).collect()
+}
+
 /// Checks what a user wrote in the block. Keys that are not known may hold anything, and null says
 /// nothing.
 ///
@@ -356,6 +372,18 @@ mod tests {
         let fine = json!({"num_layers": 2, "rope_theta": 10000, "head_dim": null, "mine": [-1],
             "tie_word_embeddings": false, "architecture": "A"});
         assert_eq!(error(fine), None);
+    }
+
+    #[test]
+    fn what_is_left_out_is_told() {
+        let config = json!({"hidden_size": "256", "num_hidden_layers": 2, "head_dim": null,
+            "rope_theta": [1]});
+        let config = ModelConfig::from_map(config.as_object().cloned().unwrap_or_default());
+        let told = odd(&config);
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(
+            told[0].starts_with("`hidden_size` in `config.json` is `\"256\"`, expected a non-")
+        );
     }
 
     #[test]

@@ -1,11 +1,16 @@
 //! A model's `config.json`, with the text part of nested configs laid over the root.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
 
 /// Keys under which multimodal models keep the config of their language part.
 const NESTED: [&str; 3] = ["text_config", "language_config", "llm_config"];
+
+/// How messages call the `metadata` that a user may edit.
+const EDITED: &str = "`metadata` of the import config";
 
 /// Hyperparameters of a model.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -14,6 +19,8 @@ pub struct ModelConfig {
     merged: Map<String, Value>,
     /// Whether the values come from elsewhere, see [`Self::place`].
     stand_in: bool,
+    /// Keys whose values were put over what the file says.
+    edited: BTreeSet<String>,
 }
 
 impl ModelConfig {
@@ -25,7 +32,8 @@ impl ModelConfig {
         // Editors on some systems put a byte order mark in front.
         let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json);
         let value: Value = serde_json::from_slice(json)
-            .map_err(|e| Error::malformed("`config.json` is not valid JSON").with_source(e))?;
+            .map_err(|e| Error::malformed("`config.json` is not valid JSON").with_source(e))
+            .map_err(|e| e.with_hint("the file is damaged or half downloaded: get it again"))?;
         match value {
             Value::Object(root) => Ok(Self::from_map(root)),
             _ => Err(Error::malformed("`config.json` is not a JSON object")),
@@ -43,7 +51,7 @@ impl ModelConfig {
                 }
             }
         }
-        Self { root, merged, stand_in: false }
+        Self { root, merged, ..Self::default() }
     }
 
     /// These values, from the metadata of the import config: the model came without `config.json`,
@@ -57,12 +65,23 @@ impl ModelConfig {
     /// Where the values come from, as messages call it.
     #[must_use]
     pub fn place(&self) -> &'static str {
-        if self.stand_in { "`metadata` of the import config" } else { "`config.json`" }
+        if self.stand_in { EDITED } else { "`config.json`" }
+    }
+
+    /// Where the value under the first of these keys comes from, as messages call it: not from the
+    /// file if it was edited.
+    #[must_use]
+    pub fn place_of(&self, keys: &[&str]) -> &'static str {
+        match self.present(keys).is_some_and(|key| self.edited.contains(key)) {
+            true => EDITED,
+            false => self.place(),
+        }
     }
 
     /// Puts a value over what the file says; [`Self::root`] stays as it is.
     pub(crate) fn set(&mut self, key: &str, value: Value) {
         self.merged.insert(key.to_owned(), value);
+        self.edited.insert(key.to_owned());
     }
 
     /// The keys as they are in the file.
@@ -81,15 +100,23 @@ impl ModelConfig {
     /// nested config names none (it is often present and null there).
     #[must_use]
     pub fn architecture(&self) -> Option<&str> {
-        [&self.merged, &self.root]
-            .into_iter()
-            .find_map(|keys| keys.get("architectures")?.as_array()?.first()?.as_str())
+        [&self.merged, &self.root].into_iter().find_map(|keys| match keys.get("architectures")? {
+            // Written by hand, it is often just the name.
+            Value::String(name) => Some(name.as_str()).filter(|name| !name.is_empty()),
+            names => names.as_array()?.first()?.as_str(),
+        })
     }
 
     /// The first of `keys` that is present and not null.
     #[must_use]
     pub fn value(&self, keys: &[&str]) -> Option<&Value> {
-        keys.iter().filter_map(|key| self.merged.get(*key)).find(|value| !value.is_null())
+        self.merged.get(self.present(keys)?)
+    }
+
+    /// The first of `keys` that is present and not null.
+    fn present<'k>(&self, keys: &[&'k str]) -> Option<&'k str> {
+        let stated = |key: &&str| self.merged.get(*key).is_some_and(|value| !value.is_null());
+        keys.iter().copied().find(stated)
     }
 
     /// Whether the key is there, if only as null.
@@ -175,7 +202,6 @@ impl ModelConfig {
         convert: impl Fn(&'a Value) -> Option<T>,
     ) -> Result<Option<T>> {
         let Some(value) = self.value(keys) else { return Ok(None) };
-        let key = keys.iter().find(|key| self.merged.get(**key).is_some_and(|v| !v.is_null()));
         convert(value).map(Some).ok_or_else(|| {
             let mut shown = value.to_string();
             if shown.len() > 60 {
@@ -183,8 +209,8 @@ impl ModelConfig {
             }
             Error::malformed(format!(
                 "`{}` in {} is `{shown}`, expected {what}",
-                key.unwrap_or(&""),
-                self.place()
+                self.present(keys).unwrap_or_default(),
+                self.place_of(keys)
             ))
         })
     }
@@ -228,6 +254,27 @@ mod tests {
         assert!(told.is_some_and(|told| told.contains("in `metadata` of the import config is")));
         assert!(ModelConfig::parse(b"[]").is_err());
         assert!(ModelConfig::parse(b"\xef\xbb\xbf{}").is_ok());
+    }
+
+    #[test]
+    fn a_class_may_be_a_plain_text() {
+        for (json, class) in [(r#""X""#, Some("X")), (r#"["Y","Z"]"#, Some("Y")), (r#""""#, None)] {
+            let json = format!(r#"{{"architectures":{json}}}"#);
+            let Ok(config) = ModelConfig::parse(json.as_bytes()) else { unreachable!() };
+            assert_eq!(config.architecture(), class);
+        }
+    }
+
+    #[test]
+    fn messages_say_where_an_edited_value_is() {
+        let Ok(mut config) = ModelConfig::parse(br#"{"a":"x","b":"y"}"#) else { unreachable!() };
+        config.set("b", "z".into());
+        let told = |keys: &[&str]| config.u64(keys).err().map(|e| e.to_string());
+        assert_eq!(
+            told(&["a"]).as_deref(),
+            Some("`a` in `config.json` is `\"x\"`, expected a non-negative integer")
+        );
+        assert!(told(&["c", "b"]).is_some_and(|told| told.contains("`b` in `metadata` of the")));
     }
 
     #[test]

@@ -3,9 +3,11 @@
 pub use self::damage::Damage;
 pub use self::explain::Decision;
 pub use self::importance::Importance;
+pub use self::model::effective_config;
 pub use self::plan::{ExportOptions, ExportPlan};
 pub use self::report::Report;
 pub use self::suggest::{Suggestion, suggest};
+pub use self::types::check_type;
 
 mod check;
 mod damage;

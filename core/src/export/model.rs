@@ -15,11 +15,23 @@ use crate::store::{Metadata, Record};
 /// The hyperparameters of the stored model: its `config.json` with what was edited in the import
 /// config's metadata, or that metadata alone.
 pub(crate) fn model_config(metadata: &Metadata) -> Result<ModelConfig> {
-    let given = &metadata.config.metadata;
+    let raw = metadata.model.config.as_ref();
+    let file = raw.map(|raw| ModelConfig::parse(raw.get().as_bytes())).transpose()?;
+    effective_config(file.as_ref(), &metadata.config.metadata)
+}
+
+/// The hyperparameters that an export works with: those of `config.json`, if the model has one, with
+/// what was edited in the `metadata` of the import config.
+///
+/// # Errors
+/// `Config` if a value of the metadata is not of the kind that its key wants.
+pub fn effective_config(
+    file: Option<&ModelConfig>,
+    given: &BTreeMap<String, Value>,
+) -> Result<ModelConfig> {
     validate(given)?;
-    if let Some(raw) = &metadata.model.config {
-        let config = ModelConfig::parse(raw.get().as_bytes())?;
-        return Ok(edited(&config, given));
+    if let Some(config) = file {
+        return Ok(edited(config, given));
     }
     let mut root: Map<String, Value> = given.clone().into_iter().collect();
     if let Some(Value::String(name)) = root.get("architecture") {
@@ -100,7 +112,11 @@ pub(crate) fn place_all<'a>(
         notes.push(format!("left out, {reason}: {}", some(&names)));
     }
     if unlisted > 0 {
-        notes.push(format!("{unlisted} tensors are not in `tensor_map`, so they are left out"));
+        let tensors = match unlisted {
+            1 => "1 tensor is not in `tensor_map`, so it is".to_owned(),
+            count => format!("{count} tensors are not in `tensor_map`, so they are"),
+        };
+        notes.push(format!("{tensors} left out"));
     }
     check_unique(&placed)?;
     Ok(placed)

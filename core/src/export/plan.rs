@@ -73,6 +73,8 @@ pub struct ExportPlan<'a> {
     pub(crate) file_type: FileType,
     /// What the user should know.
     pub notes: Vec<String>,
+    /// The same in all detail, for those who ask for it.
+    pub details: Vec<String>,
     /// What keeps runtimes from loading or using the file as it was meant.
     pub warnings: Vec<String>,
     /// What every tensor becomes and why, in the order of the file.
@@ -160,16 +162,21 @@ impl<'a> ExportPlan<'a> {
 
         let mut weighing = Weighing::new(options.importance, file_type, options.allow_unweighted);
         let mut decisions = Vec::new();
-        let mut kept = Vec::new();
+        let mut kept = 0;
+        let mut details = Vec::new();
+        let mut unfit: BTreeMap<(&str, &str), usize> = BTreeMap::new();
         for ((tensor, index, dims, wish), choice) in keys.into_iter().zip(choices) {
             let quant =
                 available(choice.ty, registry).context(|| format!("tensor `{}`", tensor.name))?;
             match &choice.why {
-                Why::Fallback { wanted } => notes.push(format!(
-                    "`{}` becomes `{}`: its rows are not whole blocks of `{wanted}`",
-                    tensor.name, choice.ty
-                )),
-                Why::KeptF32 { overridden: true, .. } => kept.push(tensor.name.clone()),
+                Why::Fallback { wanted } => {
+                    *unfit.entry((choice.ty, wanted)).or_default() += 1;
+                    details.push(format!(
+                        "`{}` becomes `{}`: its rows are not whole blocks of `{wanted}`",
+                        tensor.name, choice.ty
+                    ));
+                }
+                Why::KeptF32 { overridden: true, .. } => kept += 1,
                 _ => {}
             }
             let weights = weighing.weights(&tensor.name, &dims, quant)?;
@@ -182,11 +189,23 @@ impl<'a> ExportPlan<'a> {
             outputs.push(output);
         }
         weighing.finish(&mut notes, &mut warnings);
-        if !kept.is_empty() {
+        for ((ty, wanted), count) in unfit {
+            let (tensors, become_, their) = match count {
+                1 => ("1 tensor".to_owned(), "becomes", "its"),
+                _ => (format!("{count} tensors"), "become", "their"),
+            };
             notes.push(format!(
-                "{} tensors stay f32 whatever the config says: runtimes reject other types for \
-                 vectors and routers",
-                kept.len()
+                "{tensors} {become_} `{ty}`: {their} rows are not whole blocks of `{wanted}`"
+            ));
+        }
+        if kept > 0 {
+            let tensors = match kept {
+                1 => "1 tensor stays".to_owned(),
+                count => format!("{count} tensors stay"),
+            };
+            notes.push(format!(
+                "{tensors} f32 whatever the config says: runtimes reject other types for vectors \
+                 and routers"
             ));
         }
         let f32 = available("f32", registry)?;
@@ -252,6 +271,7 @@ impl<'a> ExportPlan<'a> {
             search,
             file_type,
             notes,
+            details,
             warnings,
             decisions,
         })

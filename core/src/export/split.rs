@@ -21,7 +21,7 @@ pub(crate) struct OutputFile {
 /// Lays out the files: one, or as few as keep every file within `cap` bytes.
 ///
 /// # Errors
-/// `Limit` if a single tensor does not fit, naming the size that would do.
+/// `Config` if a single tensor does not fit, naming the size that would do.
 pub(crate) fn split(
     name: &str,
     meta: &Meta,
@@ -49,12 +49,12 @@ pub(crate) fn split(
         }
         if end == start {
             let tensor = tensors.get(start).ok_or_else(|| Error::shape("no such tensor"))?;
-            return Err(Error::limit(format!(
+            return Err(Error::config(format!(
                 "tensor `{}` does not fit in a file of {cap} bytes: with its header it needs {}",
                 tensor.name,
                 size.with(tensor).total()
             ))
-            .with_hint("raise --shard-size"));
+            .with_hint("raise the largest size: --shard-size, or `shard_size` of the config"));
         }
         ranges.push(start..end);
         start = end;
@@ -81,7 +81,7 @@ fn split_meta(meta: &Meta, number: usize, count: usize, tensors: usize) -> Resul
     let narrow = |value: usize| {
         u16::try_from(value).map_err(|_| {
             Error::limit(format!("{value} files; a split has at most {}", u16::MAX))
-                .with_hint("raise --shard-size")
+                .with_hint("raise the largest size: --shard-size, or `shard_size` of the config")
         })
     };
     let mut out = if number == 0 { meta.clone() } else { Meta::new() };

@@ -24,6 +24,14 @@ pub(crate) fn file_type(name: &str, registry: &Registry) -> Result<FileType> {
     }
 }
 
+/// Whether a name is a type or recipe for a whole model.
+///
+/// # Errors
+/// `Config` with the nearest valid spelling; `Unsupported` for types that are not implemented.
+pub fn check_type(name: &str, registry: &Registry) -> Result<()> {
+    file_type(name, registry).map(drop)
+}
+
 /// The tensor type that a name stands for when given to one tensor.
 pub(crate) fn base_type(name: &str, registry: &Registry) -> Result<&'static str> {
     let base = recipe::base_type(&name.to_ascii_lowercase());

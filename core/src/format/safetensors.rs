@@ -46,7 +46,8 @@ pub fn header_len(prefix: [u8; 8], file_len: u64) -> Result<u64> {
         return Err(Error::limit(format!(
             "header length `{len}` at byte 0 is above {} bytes; this is not a SafeTensors file",
             limits::SAFETENSORS_HEADER
-        )));
+        ))
+        .with_hint("the file is of another format, or a download page saved under this name"));
     }
     if PREFIX + len > file_len {
         return Err(Error::malformed(format!(
@@ -71,6 +72,9 @@ pub fn parse(json: &[u8], file_len: u64) -> Result<Header> {
     let mut seen = BTreeSet::new();
     let mut tensors = Vec::with_capacity(raw.tensors.len());
     for (name, entry) in raw.tensors {
+        if name.is_empty() {
+            return Err(Error::malformed("a tensor has an empty name"));
+        }
         if name.len() > limits::TENSOR_NAME {
             return Err(Error::limit(format!(
                 "a tensor name of {} bytes; at most {} are accepted",
@@ -185,7 +189,9 @@ impl<'de> Deserialize<'de> for RawHeader {
                 let mut header = RawHeader { tensors: Vec::new(), metadata: BTreeMap::new() };
                 while let Some(name) = map.next_key::<String>()? {
                     if name == "__metadata__" {
-                        header.metadata = map.next_value()?;
+                        header.metadata = map.next_value().map_err(|e| {
+                            serde::de::Error::custom(format!("`__metadata__`: {e}"))
+                        })?;
                     } else {
                         let entry = map.next_value().map_err(|e| {
                             serde::de::Error::custom(format!("tensor `{name}`: {e}"))
@@ -240,6 +246,9 @@ mod tests {
         let huge = r#"{"a":{"dtype":"F64","shape":[4611686018427387904],"data_offsets":[0,8]}}"#;
         assert!(error(huge, 8).contains("too large"));
         assert!(error("[1]", 0).contains("header"));
+        assert!(error(r#"{"__metadata__":{"a":1}}"#, 0).contains("`__metadata__`: invalid type"));
+        let nameless = r#"{"":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}"#;
+        assert!(error(nameless, 1).contains("empty name"));
         assert!(header_len(u64::MAX.to_le_bytes(), 100).is_err());
         assert!(header_len(93u64.to_le_bytes(), 100).is_err());
         assert_eq!(header_len(92u64.to_le_bytes(), 100).unwrap(), 92);

@@ -3,10 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use gmat_core::config::{ExportConfig, ScaleOptimization};
-use gmat_core::export::{ExportOptions, ExportPlan, Importance, Report, Suggestion, suggest};
+use gmat_core::export::{
+    ExportOptions, ExportPlan, Importance, Report, Suggestion, check_type, suggest,
+};
 use gmat_core::format::tokens;
 use gmat_core::io::read_small;
 use gmat_core::store::{FOLDER, METADATA, Store, TOKENS};
+use gmat_core::token::Vocab;
 use gmat_core::{Error, Registry, Result, ResultExt};
 
 use super::{budget, explain, read_config, reports, write_generated};
@@ -34,18 +37,19 @@ pub(crate) fn run(
     let (output_folder, file_name) = output(&args.output, folder.path())?;
     let reports = report_targets(args, folder.path(), &output_folder)?;
     let (mut config, beside) = config(args, &store, registry, console)?;
-    apply_options(args, &mut config)?;
+    apply_options(args, &mut config, registry, console)?;
     let matrix = imatrix(args, &config, &beside)?;
     let importance = match (&matrix, &config.imatrix) {
         (Some((folder, file)), Some(given)) => Some(Importance::open(folder, file, given)?),
         _ => None,
     };
-    let vocab = read_small(&folder, TOKENS)?
-        .map(|bytes| {
-            tokens::read(&bytes)
-                .context(|| format!("file `{}`", folder.path().join(TOKENS).display()))
-        })
-        .transpose()?;
+    let vocab = match vocabulary(&folder) {
+        Err(error) if args.no_tokenizer => {
+            console.note(format!("{error}: the file gets no tokenizer"));
+            None
+        }
+        read => read?,
+    };
     if vocab.is_none() && !args.no_tokenizer {
         return Err(Error::unsupported(
             "the store has no tokenizer, without which llama.cpp does not load a model",
@@ -53,6 +57,9 @@ pub(crate) fn run(
         .with_hint(
             "put the tokenizer files beside the model and import again, or add --no-tokenizer",
         ));
+    }
+    if let Some((folder, file)) = &matrix {
+        keep_matrix(&folder.path().join(file), &args.output)?;
     }
     let options = ExportOptions {
         arch: args.arch.as_deref(),
@@ -80,6 +87,9 @@ pub(crate) fn run(
     for note in &plan.notes {
         console.note(note);
     }
+    for detail in &plan.details {
+        console.detail(detail);
+    }
     for warning in &plan.warnings {
         console.warn(warning);
     }
@@ -87,11 +97,14 @@ pub(crate) fn run(
         console.detail(format!("{}: {} ({})", decision.name, decision.ty, decision.why));
     }
     let how = match config.shard_size {
-        Some(bytes) => format!(" (sharded, max {} MB per shard)", bytes / 1_000_000),
-        None => String::new(),
+        Some(bytes) if plan.files().len() > 1 => {
+            format!(" (sharded, max {} MB per shard)", bytes as f64 / 1e6)
+        }
+        _ => String::new(),
     };
     console.line(format!("Exporting to GGUF{how}: {}", args.output.display()));
-    console.line(format!("Processing {} tensors...", plan.tensors()));
+    let tensors = super::tensors(plan.tensors());
+    console.line(format!("Processing {tensors}..."));
     let names: Vec<&str> = plan.files().map(|(name, _)| name).collect();
     let mut staging = StagedFiles::new(&output_folder, &file_name, &names)?;
     let budget = budget(common)?;
@@ -115,8 +128,31 @@ pub(crate) fn run(
         1 => String::new(),
         count => format!("{count} shards, "),
     };
-    console.line(format!("Done! {shards}{} tensors, {bytes} bytes total", plan.tensors()));
+    console.line(format!("Done! {shards}{tensors}, {bytes} bytes total"));
     Ok(())
+}
+
+/// The vocabulary of the store, if it has one.
+fn vocabulary(folder: &Folder) -> Result<Option<Vocab>> {
+    let read = |bytes: Vec<u8>| {
+        tokens::read(&bytes)
+            .map_err(|e| e.with_hint("import the model again, or add --no-tokenizer"))
+            .context(|| format!("file `{}`", folder.path().join(TOKENS).display()))
+    };
+    read_small(folder, TOKENS)?.map(read).transpose()
+}
+
+/// The importance matrix is a GGUF file, too, but not one to be replaced by what it helps to make.
+fn keep_matrix(matrix: &Path, output: &Path) -> Result<()> {
+    let same =
+        matrix.canonicalize().ok().filter(|real| output.canonicalize().ok().as_ref() == Some(real));
+    match same {
+        Some(_) => {
+            Err(Error::config(format!("output `{}` is the importance matrix", output.display()))
+                .with_hint("choose another --output"))
+        }
+        None => Ok(()),
+    }
 }
 
 /// The store that `--model` means: the folder itself, or the `model.gmat` in it.
@@ -149,12 +185,16 @@ fn report_targets(
     reports::Target::all(&args.report, &taken, Some(output_folder))
 }
 
+/// From which importance on a tensor gets a high-quality and a medium-quality type.
+fn thresholds(args: &Export) -> (f64, f64) {
+    (args.importance_high.unwrap_or(0.2), args.importance_medium.unwrap_or(0.1))
+}
+
 fn check_thresholds(args: &Export) -> Result<()> {
     let range = 0.0..=1.0;
-    for (option, value) in [
-        ("--importance-high", args.importance_high),
-        ("--importance-medium", args.importance_medium),
-    ] {
+    for (option, value) in
+        [("--importance-high", thresholds(args).0), ("--importance-medium", thresholds(args).1)]
+    {
         if !range.contains(&value) {
             return Err(Error::config(format!(
                 "`{option}` is `{value}`, expected a number from 0 to 1"
@@ -197,6 +237,13 @@ fn config(
     let whole =
         args.default_type.is_some() || args.target_bpw.is_some() || args.target_size.is_some();
     let path = args.config.clone().or_else(|| found.filter(|_| !whole));
+    let thresholds = args.importance_high.is_some() || args.importance_medium.is_some();
+    if thresholds && (path.is_some() || whole) {
+        console.note(
+            "`--importance-high` and `--importance-medium` decide nothing here: they are for \
+             recommended types, with --generate-config or without any config",
+        );
+    }
     match path {
         Some(path) => {
             if args.config.is_none() {
@@ -214,9 +261,21 @@ fn config(
     }
 }
 
-fn apply_options(args: &Export, config: &mut ExportConfig) -> Result<()> {
+fn apply_options(
+    args: &Export,
+    config: &mut ExportConfig,
+    registry: &Registry,
+    console: &mut Console,
+) -> Result<()> {
     if let Some(name) = &args.default_type {
-        config.quantization.default_type.clone_from(name);
+        check_type(name, registry).context(|| "`--type`")?;
+        let types = &mut config.quantization;
+        types.default_type.clone_from(name);
+        // A generated config names a type for every tensor: the option would change nothing but the
+        // type that the file as a whole claims to be.
+        overridden("per_tensor", std::mem::take(&mut types.per_tensor).len(), console);
+        overridden("rules", std::mem::take(&mut types.rules).len(), console);
+        overridden("expert_rules", std::mem::take(&mut config.expert_rules).len(), console);
     }
     if let Some(path) = &args.imatrix {
         let name = path.to_str();
@@ -254,8 +313,20 @@ fn apply_options(args: &Export, config: &mut ExportConfig) -> Result<()> {
     Ok(())
 }
 
+fn overridden(key: &str, count: usize, console: &mut Console) {
+    match count {
+        0 => {}
+        1 => console.note(format!("1 entry of `{key}` is overridden by --type")),
+        _ => console.note(format!("{count} entries of `{key}` are overridden by --type")),
+    }
+}
+
 /// Folder and name of the output file, which must not be in the store.
 fn output(path: &Path, store: &Path) -> Result<(PathBuf, String)> {
+    if path.as_os_str() == "-" {
+        return Err(Error::config("an export cannot be written to standard output")
+            .with_hint("give a file name; `./-` is a file of that name"));
+    }
     let name = path.file_name().and_then(|name| name.to_str());
     let as_folder = path.as_os_str().as_encoded_bytes().ends_with(b"/") || path.is_dir();
     let name = name.filter(|_| !as_folder).ok_or_else(|| {
@@ -275,7 +346,8 @@ fn output(path: &Path, store: &Path) -> Result<(PathBuf, String)> {
 }
 
 fn recommended(args: &Export, store: &Store<'_>, registry: &Registry) -> Result<Suggestion> {
-    suggest(store, args.arch.as_deref(), args.importance_high, args.importance_medium, registry)
+    let (high, medium) = thresholds(args);
+    suggest(store, args.arch.as_deref(), high, medium, registry)
 }
 
 fn generate(
@@ -284,7 +356,7 @@ fn generate(
     registry: &Registry,
     console: &mut Console,
 ) -> Result<()> {
-    console.line(format!("Analyzing {} tensors...", store.metadata.total_tensors));
+    console.line(format!("Analyzing {}...", super::tensors(store.metadata.total_tensors)));
     let mut suggestion = recommended(args, store, registry)?;
     for note in &suggestion.notes {
         console.note(note);
@@ -292,7 +364,7 @@ fn generate(
     for path in &suggestion.missing {
         console.warn(format!("missing tensor: {path}"));
     }
-    apply_options(args, &mut suggestion.config)?;
+    apply_options(args, &mut suggestion.config, registry, console)?;
     let total = suggestion.config.tensor_map.len();
     console.line("=== Export Tensor Statistics ===");
     console.line(format!("Total tensors: {total}"));
@@ -304,6 +376,6 @@ fn generate(
         console.line(format!("  {name}: {count} ({share:.1}%)"));
     }
     write_generated(CONFIG, &suggestion.config.to_json()?, args.force)?;
-    console.line(format!("Generated {CONFIG} ({total} tensors)"));
+    console.line(format!("Generated {CONFIG} ({})", super::tensors(total)));
     Ok(())
 }

@@ -2,10 +2,21 @@
 
 use gmat_core::recipe::FileType;
 use gmat_core::{Registry, Result};
+use serde_json::json;
 
+use crate::args::Formats;
 use crate::report::Console;
 
-pub(crate) fn run(registry: &Registry, console: &mut Console) -> Result<()> {
+pub(crate) fn run(args: &Formats, registry: &Registry, console: &mut Console) -> Result<()> {
+    let recipes: Vec<(&str, &str)> = FileType::ALL
+        .iter()
+        .map(|file_type| (file_type.name(), file_type.default_type()))
+        .filter(|&(name, base)| registry.quant(base).is_some() && name != base)
+        .collect();
+    if args.json {
+        console.result(as_json(&recipes, registry).to_string());
+        return Ok(());
+    }
     console.line("Block formats (import --block-format):");
     for block in registry.blocks() {
         console.line(format!("  {:<14} {}", block.name(), block.summary()));
@@ -22,11 +33,8 @@ pub(crate) fn run(registry: &Registry, console: &mut Console) -> Result<()> {
         ));
     }
     console.line("\nRecipes (export --type, default_type):");
-    for file_type in FileType::ALL {
-        let base = file_type.default_type();
-        if registry.quant(base).is_some() && file_type.name() != base {
-            console.line(format!("  {:<10} mostly {base}", file_type.name()));
-        }
+    for (name, base) in recipes {
+        console.line(format!("  {name:<10} mostly {base}"));
     }
     console.line("\nArchitectures:");
     for arch in registry.archs() {
@@ -37,4 +45,34 @@ pub(crate) fn run(registry: &Registry, console: &mut Console) -> Result<()> {
         console.line(format!("  {}", tokenizer.name()));
     }
     Ok(())
+}
+
+fn as_json(recipes: &[(&str, &str)], registry: &Registry) -> serde_json::Value {
+    let blocks = registry.blocks().iter();
+    let blocks: Vec<_> =
+        blocks.map(|block| json!({"name": block.name(), "summary": block.summary()})).collect();
+    let quants = registry.quants().iter().map(|quant| {
+        let block = quant.block();
+        json!({
+            "name": quant.name(),
+            "type_id": quant.ggml_type(),
+            "bits_per_weight": block.bits(),
+            "block_weights": block.elems,
+            "block_bytes": block.bytes,
+        })
+    });
+    let quants: Vec<_> = quants.collect();
+    let recipes: Vec<_> =
+        recipes.iter().map(|(name, base)| json!({"name": name, "mostly": base})).collect();
+    let archs = registry.archs().iter();
+    let archs: Vec<_> =
+        archs.map(|arch| json!({"name": arch.name(), "classes": arch.hf_names()})).collect();
+    let tokenizers: Vec<_> = registry.tokenizers().iter().map(|source| source.name()).collect();
+    json!({
+        "block_formats": blocks,
+        "quantization_types": quants,
+        "recipes": recipes,
+        "architectures": archs,
+        "tokenizers": tokenizers,
+    })
 }

@@ -9,8 +9,8 @@ use gmat_core::import::ImportPlan;
 use gmat_core::io::{Files as _, SmallFiles, read_small};
 use gmat_core::source::{INDEX, Model, Pick};
 use gmat_core::store::{FOLDER, ModelFiles};
-use gmat_core::token::{self, TokenizerOptions};
-use gmat_core::{DType, Error, Registry, Result, ResultExt};
+use gmat_core::token::{self, FileSet, TokenizerOptions, TokenizerSource};
+use gmat_core::{DType, Error, ErrorKind, Registry, Result, ResultExt, export};
 use serde_json::value::RawValue;
 
 use super::{budget, read_config, write_generated};
@@ -58,18 +58,23 @@ pub(crate) fn run(
     if let Some(model_config) = &model_config {
         refuse_packed(model_config)?;
     }
+    check_format(args, &config, registry)?;
     let plan = ImportPlan::new(&model, &config, registry)?;
     for note in model.notes.iter().chain(&plan.notes) {
         console.note(note);
     }
+    for odd in model_config.iter().flat_map(metadata::odd) {
+        console.note(odd);
+    }
+    foresee(model_config.as_ref(), &config, registry, console)?;
     let tokens = tokenizer(args, &folder, registry, model_config.as_ref(), console)?;
     let model_files = model_files(&folder, config_json)?;
 
     let target = store_path(&args.output);
     let mut staging = StagedFolder::new(&target, &input.paths(&model))?;
     console.line(format!(
-        "Importing {} tensors ({}) from {} file(s) as {}",
-        plan.tensors(),
+        "Importing {} ({}) from {} file(s) as {}",
+        super::tensors(plan.tensors()),
         show_size(plan.source_bytes()?),
         model.shards.len(),
         config.block_format
@@ -83,11 +88,40 @@ pub(crate) fn run(
     staging.commit()?;
     let stored: u64 = written.tensors.values().map(|tensor| tensor.stored_bytes).sum();
     console.line(format!(
-        "Done! {} tensors, {} stored in {}",
-        written.total_tensors,
+        "Done! {}, {} stored in {}",
+        super::tensors(written.total_tensors),
         show_size(stored),
         target.display()
     ));
+    Ok(())
+}
+
+/// Checks the name of the block format, so that a message says who gave it.
+fn check_format(args: &Import, config: &ImportConfig, registry: &Registry) -> Result<()> {
+    let known = registry.block(&config.block_format).map(drop);
+    known.context(|| match (&args.block_format, &args.config) {
+        (None, Some(path)) => format!("`block_format` in config `{}`", path.display()),
+        _ => "`--block-format`".to_owned(),
+    })
+}
+
+/// Tells at once what an export will not accept: an import takes hours, and what it lacks is
+/// cheaper to add before.
+fn foresee(
+    model: Option<&ModelConfig>,
+    config: &ImportConfig,
+    registry: &Registry,
+    console: &mut Console,
+) -> Result<()> {
+    let effective = export::effective_config(model, &config.metadata)?;
+    if let Err(error) = gmat_core::arch::choose(registry.archs(), &effective) {
+        let hint = error.hint().unwrap_or_default();
+        let said = format!("export will not accept this as it is: {}; {hint}", error.message());
+        match effective.architecture() {
+            Some(_) => console.warn(said),
+            None => console.note(said),
+        }
+    }
     Ok(())
 }
 
@@ -126,8 +160,18 @@ pub(crate) struct Input {
 
 impl Input {
     pub(crate) fn find(path: &Path) -> Result<Self> {
-        let metadata = std::fs::metadata(path)
-            .map_err(|e| Error::io(format!("cannot open model `{}`", path.display()), e))?;
+        let metadata = std::fs::metadata(path).map_err(|error| {
+            let dangling = path.is_symlink() && error.kind() == std::io::ErrorKind::NotFound;
+            let missing = error.kind() == std::io::ErrorKind::NotFound;
+            let error = Error::io(format!("cannot open model `{}`", path.display()), error);
+            match (dangling, missing) {
+                (true, _) => error.with_hint("it is a link that leads nowhere: download the model again"),
+                (_, true) => error.with_hint(
+                    "give a `.safetensors` file, a shard index, or a model folder; names of hubs are not downloaded",
+                ),
+                _ => error,
+            }
+        })?;
         if metadata.is_dir() {
             return Ok(Self { folder: path.to_owned(), file: None });
         }
@@ -174,11 +218,22 @@ fn tokenizer(
     let empty = ModelConfig::default();
     let options = TokenizerOptions { pre: args.pre.clone() };
     let files = SmallFiles(folder);
-    match token::detect(registry.tokenizers(), &files)? {
+    let place = || format!("tokenizer in `{}`", folder.path().display());
+    let again = |error: Error| match error.kind() {
+        ErrorKind::Malformed => {
+            error.with_hint("the file is damaged or half downloaded: get it again")
+        }
+        _ => error,
+    };
+    match token::detect(registry.tokenizers(), &files).map_err(again).context(place)? {
         Some(source) => {
             let vocab = source
                 .read(&files, config.unwrap_or(&empty), &options)
-                .context(|| format!("tokenizer in `{}`", folder.path().display()))?;
+                .map_err(again)
+                .context(place)?;
+            if let Some(pre) = args.pre.as_ref().filter(|_| !vocab.pre.is_empty()) {
+                pre_tokenizer(source, &files, config.unwrap_or(&empty), pre, console);
+            }
             console.detail(format!("Tokenizer: {}, {} tokens", source.name(), vocab.tokens.len()));
             Ok(Some(tokens::write(&vocab)?))
         }
@@ -208,6 +263,25 @@ fn tokenizer(
     }
 }
 
+/// Tells when `--pre` replaces what is recognised without it.
+fn pre_tokenizer(
+    source: &dyn TokenizerSource,
+    files: &dyn FileSet,
+    config: &ModelConfig,
+    given: &str,
+    console: &mut Console,
+) {
+    let found = source.read(files, config, &TokenizerOptions::default());
+    // One that is not recognised is what the option is for.
+    let Ok(found) = found else { return };
+    if found.pre != given {
+        let found = found.pre;
+        console.note(format!(
+            "`--pre {given}` replaces `{found}`, which was recognised: token ids change if it is wrong"
+        ));
+    }
+}
+
 /// What comes with the weights and is kept verbatim.
 fn model_files(folder: &Folder, config: Option<Vec<u8>>) -> Result<ModelFiles> {
     let raw = |name: &str, bytes: Option<Vec<u8>>| -> Result<Option<Box<RawValue>>> {
@@ -219,6 +293,7 @@ fn model_files(folder: &Folder, config: Option<Vec<u8>>) -> Result<ModelFiles> {
         RawValue::from_string(text)
             .map(Some)
             .map_err(|e| Error::malformed("not valid JSON").with_source(e).context(place()))
+            .map_err(|e| e.with_hint("the file is damaged or half downloaded: get it again"))
     };
     let card = read_small(folder, "README.md")?;
     let card = card.and_then(|bytes| String::from_utf8(bytes).ok());
@@ -270,7 +345,8 @@ fn generate(
     console.line(format!("Found {shards} safetensors file(s)"));
     for (number, _) in model.shards.iter().enumerate() {
         let tensors = model.tensors.iter().filter(|tensor| tensor.shard == number).count();
-        console.line(format!("Processed {}/{shards} files ({tensors} tensors)...", number + 1));
+        let tensors = super::tensors(tensors);
+        console.line(format!("Processed {}/{shards} files ({tensors})...", number + 1));
     }
     for note in &model.notes {
         console.note(note);
@@ -296,8 +372,18 @@ fn generate(
     console.line(format!("Tensors: {}", config.tensor_map.len()));
     console.line(format!("Architecture: {}", architecture.unwrap_or("unknown")));
     console.line("\nEdit the config, then run:");
-    console.line(format!("  gmat import --model {} --config {CONFIG}", args.model.display()));
+    let path = quoted(&args.model.display().to_string());
+    console.line(format!("  gmat import --model {path} --config {CONFIG}"));
     Ok(())
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-+=:,@%~".contains(c);
+    match !word.is_empty() && word.chars().all(plain) && !word.starts_with('~') {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    }
 }
 
 /// The statistics block: all from headers.

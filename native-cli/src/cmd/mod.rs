@@ -17,6 +17,11 @@ use gmat_core::{Error, Result, limits};
 use crate::args::Common;
 use crate::staging::write_whole;
 
+/// `1 tensor`, `57 tensors`.
+fn tensors(count: usize) -> String {
+    if count == 1 { "1 tensor".to_owned() } else { format!("{count} tensors") }
+}
+
 /// Environment variable for the number of units under way.
 const BUFFER_SIZE: &str = "GMAT_BUFFER_SIZE";
 

@@ -93,7 +93,9 @@ fn remove_leftovers(folder: &Path, output: &str) {
     let stem = output.strip_suffix(SUFFIX).unwrap_or(output);
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let Some(name) = name.to_str().and_then(|name| name.strip_suffix(PARTIAL)) else { continue };
+        let Some(name) = name.to_str().and_then(|name| name.strip_suffix(PARTIAL)) else {
+            continue;
+        };
         if name != output && !is_part(name, stem) {
             continue;
         }

@@ -87,7 +87,8 @@ impl StagedFolder {
 /// Replacing a store must not remove what it is made from.
 fn refuse_inputs(folder: &Path, inputs: &[PathBuf]) -> Result<()> {
     let Ok(real) = folder.canonicalize() else { return Ok(()) };
-    let inside = |input: &&PathBuf| input.canonicalize().is_ok_and(|input| input.starts_with(&real));
+    let inside =
+        |input: &&PathBuf| input.canonicalize().is_ok_and(|input| input.starts_with(&real));
     match inputs.iter().find(inside) {
         Some(input) => Err(Error::config(format!(
             "the model is inside the output: `{}` would be removed with what `{}` holds now",

@@ -1,0 +1,526 @@
+//! What must not get lost, pass in silence or leave the user without advice.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use gmat_core::format::gguf::{Gguf, Value as Gv};
+use gmat_tests::synth::Llama;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::{
+    Ran, Tensor, copy_files, example_model, f32s, finished, gmat, gmat_command, safetensors, tree,
+    with_header,
+};
+
+const USAGE: i32 = 2;
+const INPUT: i32 = 3;
+const IO: i32 = 4;
+
+/// The example model in `hf`, imported to `model.gmat`.
+fn stored() -> TempDir {
+    let dir = TempDir::new().unwrap();
+    copy_files(&example_model(), &dir.path().join("hf"));
+    gmat(dir.path(), &["import", "-q", "-m", "hf", "-o", "."]).ok();
+    dir
+}
+
+fn export(at: &Path, extra: &[&str]) -> Ran {
+    gmat(at, &[&["export", "-m", "model.gmat"], extra].concat())
+}
+
+fn one(name: &str) -> Tensor<'_> {
+    (name, "F32", vec![4, 8], f32s(32))
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let mut names: Vec<_> =
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[track_caller]
+fn says(ran: &Ran, part: &str) {
+    assert!(ran.stderr.contains(part), "`{part}` is not in:\n{}", ran.stderr);
+}
+
+#[track_caller]
+fn hinted(ran: Ran, code: i32, parts: &[&str]) {
+    let ran = ran.fails(code, parts);
+    says(&ran, "\nhint: ");
+}
+
+#[test]
+fn import_replaces_a_store_and_nothing_else() {
+    let dir = stored();
+    let at = dir.path();
+    let store = at.join("model.gmat");
+    copy_files(&example_model(), &store.join("hf"));
+    let before = tree(&store);
+    gmat(at, &["import", "-m", "model.gmat/hf", "-o", "."])
+        .fails(USAGE, &["the model is inside the output", "model.gmat/hf"]);
+    gmat(at, &["import", "-m", "hf", "-o", "."]).fails(USAGE, &["`hf`", "did not write"]);
+    assert!(before == tree(&store));
+    fs::remove_dir_all(store.join("hf")).unwrap();
+    // Links lead there as well.
+    fs::write(store.join("m.safetensors"), safetensors(&[one("w")])).unwrap();
+    symlink("model.gmat/m.safetensors", at.join("link.safetensors")).unwrap();
+    gmat(at, &["import", "-m", "link.safetensors", "-o", "."])
+        .fails(USAGE, &["the model is inside the output"]);
+    fs::remove_file(store.join("m.safetensors")).unwrap();
+    for foreign in ["notes.txt", "tensors/mine.txt"] {
+        fs::write(store.join(foreign), "mine").unwrap();
+        gmat(at, &["import", "-m", "hf", "-o", "."]).fails(USAGE, &[foreign, "not replaced"]);
+        assert_eq!(fs::read_to_string(store.join(foreign)).unwrap(), "mine");
+        fs::remove_file(store.join(foreign)).unwrap();
+    }
+    gmat(at, &["import", "-q", "-m", "hf", "-o", "."]).ok();
+    // A run that was killed between taking the old store away and putting the new one there.
+    fs::rename(&store, at.join("model.gmat.old.partial")).unwrap();
+    fs::write(at.join("broken.safetensors"), "x").unwrap();
+    let bytes = safetensors(&[("w", "F32", vec![1], f32::NAN.to_le_bytes().to_vec())]);
+    fs::write(at.join("broken.safetensors"), bytes).unwrap();
+    gmat(at, &["import", "-m", "broken.safetensors", "-o", "."]).fails(INPUT, &["NaN"]);
+    assert!(store.join("metadata.json").is_file(), "the old store is back");
+}
+
+#[test]
+fn export_replaces_gguf_files_and_nothing_else() {
+    let dir = stored();
+    let at = dir.path();
+    fs::write(at.join("notes.txt"), "mine").unwrap();
+    fs::write(at.join("c.json"), r#"{"quantization":{"default_type":"q4_0"}}"#).unwrap();
+    for (out, config) in
+        [("notes.txt", "c.json"), ("c.json", "c.json"), ("hf/config.json", "c.json")]
+    {
+        let before = fs::read(at.join(out)).unwrap();
+        let ran = export(at, &["-c", config, "-o", out]);
+        hinted(ran, USAGE, &[out, "not a GGUF file"]);
+        assert!(before == fs::read(at.join(out)).unwrap());
+    }
+    // A part of a split is looked at before any work.
+    fs::write(at.join("s-00001-of-00003.gguf"), "mine").unwrap();
+    export(at, &["--type", "q8_0", "--shard-size", "3MB", "-o", "s.gguf"])
+        .fails(USAGE, &["s-00001-of-00003.gguf", "not a GGUF file"]);
+    fs::write(at.join("empty.gguf"), "").unwrap();
+    export(at, &["-q", "--type", "q4_0", "-o", "empty.gguf"]).ok();
+    export(at, &["-q", "--type", "q8_0", "-o", "empty.gguf"]).ok();
+    // Through a link, which stays one.
+    symlink("empty.gguf", at.join("link.gguf")).unwrap();
+    export(at, &["-q", "--type", "q4_0", "-o", "link.gguf"]).ok();
+    assert!(at.join("link.gguf").is_symlink());
+    assert_eq!(fs::read(at.join("empty.gguf")).unwrap()[..4], *b"GGUF");
+    symlink("nowhere/x.gguf", at.join("lost.gguf")).unwrap();
+    export(at, &["--type", "q4_0", "-o", "lost.gguf"]).fails(IO, &["leads nowhere"]);
+    hinted(export(at, &["--type", "q4_0", "-o", "-"]), USAGE, &["standard output"]);
+    assert!(!at.join("-").exists());
+}
+
+#[test]
+fn type_on_the_command_line_wins_over_a_config() {
+    let dir = stored();
+    let at = dir.path();
+    export(at, &["-q", "--generate-config"]).ok();
+    let ran = export(at, &["-c", "export_config.json", "--type", "q8_0"]).ok();
+    says(&ran, "57 entries of `per_tensor` are overridden by --type");
+    let with = fs::read(at.join("model.gguf")).unwrap();
+    let gguf = Gguf::parse(&with).unwrap();
+    assert_eq!(gguf.meta.value("general.file_type"), Some(&Gv::U32(7)));
+    assert!(gguf.tensors.iter().all(|tensor| [0, 8].contains(&tensor.ggml_type)));
+}
+
+#[test]
+fn what_cannot_be_read_is_not_taken_for_absent() {
+    let dir = stored();
+    let at = dir.path();
+    let side = ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"];
+    let import = || gmat(at, &["import", "-m", "hf", "-o", "new"]);
+    for name in side.into_iter().chain(["tiny_llm.safetensors"]) {
+        let (path, aside) = (at.join("hf").join(name), at.join("aside"));
+        fs::rename(&path, &aside).unwrap();
+        symlink("../../blobs/gone", &path).unwrap();
+        hinted(import(), IO, &[name, "a link that leads nowhere"]);
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        hinted(import(), IO, &[name, "a folder, not a file"]);
+        fs::remove_dir(&path).unwrap();
+        fs::rename(&aside, &path).unwrap();
+    }
+    let store = at.join("model.gmat");
+    let tensor = format!("tensors/{}", names(&store.join("tensors"))[0]);
+    for name in ["tokens.bin", "metadata.json", &tensor] {
+        let (path, aside) = (store.join(name), at.join("aside"));
+        fs::rename(&path, &aside).unwrap();
+        symlink("gone", &path).unwrap();
+        hinted(export(at, &["--type", "q4_0"]), IO, &[name, "a link that leads nowhere"]);
+        fs::remove_file(&path).unwrap();
+        fs::rename(&aside, &path).unwrap();
+    }
+    symlink("gone.safetensors", at.join("x.safetensors")).unwrap();
+    hinted(gmat(at, &["import", "-m", "x.safetensors"]), IO, &["x.safetensors", "leads nowhere"]);
+}
+
+#[test]
+fn vectors_must_be_numbers_too() {
+    let dir = TempDir::new().unwrap();
+    let at = dir.path();
+    let mut data = f32s(8);
+    data[20..24].copy_from_slice(&f32::NAN.to_le_bytes());
+    let bytes = safetensors(&[one("w"), ("norm.weight", "F32", vec![8], data)]);
+    fs::write(at.join("m.safetensors"), bytes).unwrap();
+    let import = |format: &str| {
+        gmat(at, &["import", "-m", "m.safetensors", "-o", "out", "--block-format", format])
+    };
+    hinted(import("B8x8"), INPUT, &["norm.weight", "index 5", "`NaN`"]);
+    assert!(!at.join("out").exists());
+    import("raw").ok();
+}
+
+#[test]
+fn a_slash_at_the_end_changes_nothing() {
+    let dir = TempDir::new().unwrap();
+    let at = dir.path();
+    fs::write(at.join("m.safetensors"), safetensors(&[one("w")])).unwrap();
+    // The second time there is a store to be replaced.
+    for out in ["y.gmat/", "y.gmat/", "y.gmat", "z/", "z//"] {
+        gmat(at, &["import", "-q", "-m", "m.safetensors", "-o", out]).ok();
+    }
+    assert_eq!(names(at), ["m.safetensors", "y.gmat", "z"]);
+    assert_eq!(names(&at.join("z")), ["model.gmat"]);
+}
+
+#[test]
+fn impatient_interrupts_leave_nothing() {
+    let dir = TempDir::new().unwrap();
+    let at = dir.path();
+    Llama::of_size(150_000_000, 20_000_000).write(&at.join("hf")).unwrap();
+    let args = ["import", "-m", "hf", "-o", "out"];
+    let mut child =
+        gmat_command(at, &args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    while !at.join("out/model.gmat.partial/tensors").exists() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let pid = child.id().to_string();
+    let begun = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it does not stop");
+        let _ = Command::new("kill").args(["-INT", &pid]).stderr(Stdio::null()).status();
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    finished(child.wait_with_output().unwrap()).fails(130, &["interrupted"]);
+    assert_eq!(names(at), ["hf"]);
+}
+
+/// What a killed run left of a split is removed by a run without one, and the other way round; what
+/// belongs to other outputs stays.
+#[test]
+fn leftovers_of_killed_exports() {
+    let dir = stored();
+    let at = dir.path();
+    for name in ["m-00001-of-00003.gguf.partial", "m.gguf.partial", "mm.gguf.partial"] {
+        fs::write(at.join(name), "x").unwrap();
+    }
+    export(at, &["-q", "--type", "q8_0", "-o", "m.gguf"]).ok();
+    assert_eq!(names(at), ["hf", "m.gguf", "mm.gguf.partial", "model.gmat"]);
+}
+
+#[test]
+fn a_config_that_cannot_be_written_leaves_nothing() {
+    let dir = stored();
+    let at = dir.path();
+    let gmat = env!("CARGO_BIN_EXE_gmat-under-test");
+    let script =
+        format!("trap '' XFSZ; ulimit -f 1; exec {gmat} export -m model.gmat --generate-config");
+    let ran = Command::new("bash").args(["-c", &script]).current_dir(at).output().unwrap();
+    hinted(finished(ran), IO, &["cannot write `export_config.json`"]);
+    assert_eq!(names(at), ["hf", "model.gmat"]);
+}
+
+#[test]
+fn inspect_sees_what_is_missing() {
+    let dir = stored();
+    let at = dir.path();
+    export(at, &["-q", "--type", "q8_0"]).ok();
+    let gguf = fs::read(at.join("model.gguf")).unwrap();
+    gmat(at, &["inspect", "model.gguf"]).ok();
+    fs::write(at.join("cut.gguf"), &gguf[..gguf.len() - 1000]).unwrap();
+    hinted(gmat(at, &["inspect", "cut.gguf"]), INPUT, &["cut.gguf", "truncated"]);
+    let whole = gmat(at, &["inspect", "model.gmat"]).ok();
+    assert_eq!(whole.stderr, "");
+    let tensors = at.join("model.gmat/tensors");
+    let files = names(&tensors);
+    fs::remove_file(tensors.join(&files[0])).unwrap();
+    let bytes = fs::read(tensors.join(&files[1])).unwrap();
+    fs::write(tensors.join(&files[1]), &bytes[..bytes.len() - 1]).unwrap();
+    let ran = gmat(at, &["inspect", "model.gmat"]).ok();
+    says(&ran, &format!("Warning: missing tensor: model.gmat/tensors/{}", files[0]));
+    says(&ran, &format!("{} has {} bytes, metadata.json says", files[1], bytes.len() - 1));
+    // One byte more is not called truncated.
+    fs::write(tensors.join(&files[1]), [&bytes[..], b"x"].concat()).unwrap();
+    let ran = export(at, &["--type", "q4_0"]);
+    assert!(!ran.stderr.contains("truncated"), "{}", ran.stderr);
+    let id = files[1].trim_end_matches(".gmat");
+    fs::write(tensors.join(&files[0]), "").unwrap();
+    ran.fails(IO, &["missing tensor"]);
+    let json: Value =
+        serde_json::from_slice(&fs::read(at.join("model.gmat/metadata.json")).unwrap()).unwrap();
+    let stored = json["tensors"][id]["stored_bytes"].as_u64().unwrap();
+    assert_eq!(stored, bytes.len() as u64);
+}
+
+#[test]
+fn a_file_that_grew_is_not_called_truncated() {
+    let dir = stored();
+    let at = dir.path();
+    let tensors = at.join("model.gmat/tensors");
+    let file = tensors.join(&names(&tensors)[0]);
+    let bytes = fs::read(&file).unwrap();
+    fs::write(&file, [&bytes[..], b"x"].concat()).unwrap();
+    let ran = export(at, &["--type", "q4_0"]);
+    assert!(!ran.stderr.contains("truncated"), "{}", ran.stderr);
+    hinted(ran, INPUT, &["1 more than were written"]);
+}
+
+#[test]
+fn import_tells_of_an_architecture_that_export_does_not_know() {
+    let dir = TempDir::new().unwrap();
+    let at = dir.path();
+    let model = safetensors(&[one("w")]);
+    fs::write(at.join("m.safetensors"), model).unwrap();
+    let import = |class: &str| {
+        fs::write(at.join("config.json"), format!(r#"{{"architectures":{class}}}"#)).unwrap();
+        gmat(at, &["import", "-m", "."]).ok()
+    };
+    let ran = import(r#"["DeepseekV3ForCausalLM"]"#);
+    says(&ran, "Warning: ");
+    says(&ran, "unknown architecture `DeepseekV3ForCausalLM`");
+    says(&ran, "gmat formats");
+    assert!(!ran.stderr.contains("nearest"), "{}", ran.stderr);
+    says(&import(r#"["LamaForCausalLM"]"#), "nearest known is `LlamaForCausalLM`");
+    // A plain text is as good as a list.
+    for known in [r#"["LlamaForCausalLM"]"#, r#""LlamaForCausalLM""#] {
+        assert!(!import(known).stderr.contains("architecture"));
+    }
+    fs::remove_file(at.join("config.json")).unwrap();
+    says(&gmat(at, &["import", "-m", "."]).ok(), "does not say what architecture");
+}
+
+#[test]
+fn messages_name_who_is_to_blame() {
+    let dir = stored();
+    let at = dir.path();
+    let ran = export(at, &["--type", "q4km"]).fails(USAGE, &["`--type`", "`q4_k_m`?"]);
+    assert!(!ran.stderr.contains("default_type"), "{}", ran.stderr);
+    fs::write(at.join("i.json"), r#"{"block_format":"b8x8"}"#).unwrap();
+    gmat(at, &["import", "-m", "hf", "-c", "i.json", "-o", "new"])
+        .fails(USAGE, &["`block_format` in config `i.json`", "unknown block format `b8x8`"]);
+    gmat(at, &["import", "-m", "hf", "--block-format", "b8x8", "-o", "new"])
+        .fails(USAGE, &["`--block-format`", "unknown block format"]);
+    fs::write(at.join("i.json"), r#"{"metadata":{"num_attention_heads":0}}"#).unwrap();
+    gmat(at, &["import", "-q", "-m", "hf", "-c", "i.json", "-o", "zero"]).ok();
+    gmat(at, &["export", "-m", "zero", "--type", "q4_0"])
+        .fails(INPUT, &["`num_attention_heads` in `metadata` of the import config is 0"]);
+    export(at, &["--type", "q4_0", "--shard-size", "1000"])
+        .fails(USAGE, &["does not fit", "--shard-size", "`shard_size` of the config"]);
+    let ran = export(at, &["--shard-size", "99999999999999999999999"]);
+    assert!(ran.code == USAGE && ran.stderr.contains("too large"), "{}", ran.stderr);
+    fs::create_dir(at.join("c")).unwrap();
+    hinted(export(at, &["-c", "c"]), USAGE, &["config `c` is a folder"]);
+    fs::write(at.join("hf/tokenizer.json"), "{").unwrap();
+    hinted(
+        gmat(at, &["import", "-m", "hf", "-o", "new"]),
+        INPUT,
+        &["tokenizer in `hf`", "tokenizer.json"],
+    );
+    fs::create_dir(at.join("void")).unwrap();
+    let ran = gmat(at, &["inspect", "void"]);
+    assert!(!ran.stderr.contains("--model"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_config_may_come_through_a_pipe() {
+    let dir = stored();
+    let gmat = env!("CARGO_BIN_EXE_gmat-under-test");
+    for script in [
+        format!(
+            r#"{gmat} export -m model.gmat -c <(echo '{{"quantization":{{"default_type":"q4_0"}}}}')"#
+        ),
+        format!(r#"echo '{{"shard_size":null}}' | {gmat} export -m model.gmat -c /dev/stdin"#),
+    ] {
+        let ran = Command::new("bash").args(["-c", &script]).current_dir(dir.path()).output();
+        finished(ran.unwrap()).ok();
+    }
+}
+
+#[test]
+fn every_failure_has_a_hint() {
+    let dir = stored();
+    let at = dir.path();
+    let import = |model: &str| gmat(at, &["import", "-m", model, "-o", "new"]);
+    fs::write(at.join("page.safetensors"), "<!DOCTYPE html><html><body>404").unwrap();
+    hinted(import("page.safetensors"), INPUT, &["page.safetensors"]);
+    fs::write(at.join("json.safetensors"), with_header("{]", &[])).unwrap();
+    hinted(import("json.safetensors"), INPUT, &["json.safetensors"]);
+    let metadata = with_header(r#"{"__metadata__":{"a":1}}"#, &[]);
+    fs::write(at.join("meta.safetensors"), metadata).unwrap();
+    hinted(import("meta.safetensors"), INPUT, &["`__metadata__`"]);
+    let nameless = safetensors(&[one("")]);
+    fs::write(at.join("nameless.safetensors"), nameless).unwrap();
+    hinted(import("nameless.safetensors"), INPUT, &["empty name"]);
+    hinted(import("nothing"), IO, &["nothing"]);
+    hinted(export(at, &["-c", "none.json"]), IO, &["none.json"]);
+    fs::write(at.join("c.json"), "{,}").unwrap();
+    hinted(export(at, &["-c", "c.json"]), USAGE, &["c.json"]);
+    fs::write(at.join("file"), "x").unwrap();
+    hinted(gmat(at, &["import", "-m", "hf", "-o", "file"]), IO, &["file"]);
+    hinted(gmat(at, &["import", "-m", "hf", "-o", "file/x"]), IO, &["file"]);
+    let config = at.join("hf/config.json");
+    let good = fs::read(&config).unwrap();
+    fs::write(&config, &good[..good.len() / 2]).unwrap();
+    hinted(import("hf"), INPUT, &["config.json"]);
+    fs::write(&config, good).unwrap();
+    fs::write(at.join("hf/generation_config.json"), "{").unwrap();
+    hinted(import("hf"), INPUT, &["generation_config.json"]);
+    fs::write(at.join("hf/model.safetensors.index.json"), "{").unwrap();
+    hinted(import("hf"), INPUT, &["index.json"]);
+    let tokens = at.join("model.gmat/tokens.bin");
+    fs::write(&tokens, "GMATTOKS").unwrap();
+    hinted(export(at, &["--type", "q4_0"]), INPUT, &["tokens.bin"]);
+    // Without a tokenizer, a damaged one is in nobody's way.
+    let ran = export(at, &["--type", "q4_0", "--no-tokenizer"]).ok();
+    says(&ran, "the file gets no tokenizer");
+}
+
+#[test]
+fn inspect_and_formats_for_programs() {
+    let dir = stored();
+    let at = dir.path();
+    export(at, &["-q", "--type", "q4_k_m"]).ok();
+    let json =
+        |args: &[&str]| -> Value { serde_json::from_str(&gmat(at, args).ok().stdout).unwrap() };
+    let store = json(&["inspect", "model.gmat", "--json"]);
+    assert_eq!(store["metadata"]["architecture"], "LlamaForCausalLM");
+    assert_eq!(store["metadata"]["vocab_size"], 4096);
+    let tensors = store["tensors"].as_array().unwrap();
+    let embed = tensors.iter().find(|t| t["name"] == "model.embed_tokens.weight").unwrap();
+    assert_eq!(embed["shape"], json!([4096, 256]));
+    assert_eq!((&embed["dtype"], &embed["block_format"]), (&json!("BF16"), &json!("B8x8")));
+    assert_eq!(embed["id"].as_str().map(str::len), Some(36));
+    for key in ["bytes", "importance", "rms", "max_abs"] {
+        assert!(embed[key].is_number(), "{key}");
+    }
+    let source = json(&["inspect", "hf", "--json"]);
+    assert_eq!(source["tensors"][0]["dtype"], "BF16");
+    assert!(source["tensors"][0]["shape"].is_array());
+    let gguf = json(&["inspect", "model.gguf", "--json"]);
+    assert_eq!(gguf["metadata"]["general.architecture"], "llama");
+    assert_eq!(gguf["metadata"]["llama.block_count"], 6);
+    let tokens = json!({"type": "array", "of": "string", "len": 4096});
+    assert_eq!(gguf["metadata"]["tokenizer.ggml.tokens"], tokens);
+    assert!(gguf["tensors"][0]["shape"].is_array());
+    let formats = json(&["formats", "--json"]);
+    let quants = formats["quantization_types"].as_array().unwrap();
+    assert!(quants.iter().any(|quant| quant["name"] == "q4_k" && quant["block_bytes"] == 144));
+    assert!(formats["recipes"].as_array().unwrap().iter().any(|r| r["name"] == "q4_k_m"));
+}
+
+#[test]
+fn lines_say_what_is_the_case() {
+    let dir = stored();
+    let at = dir.path();
+    let sharded = |size: &str, out: &str| {
+        export(at, &["--type", "q8_0", "--shard-size", size, "-o", out]).ok()
+    };
+    let ran = sharded("1500000", "a.gguf");
+    assert!(ran.stdout.contains("(sharded, max 1.5 MB per shard)"), "{}", ran.stdout);
+    let ran = sharded("5GB", "b.gguf");
+    says(&ran, "everything fits in one file");
+    assert!(!ran.stdout.contains("sharded"), "{}", ran.stdout);
+    // Rows of 48 are no whole blocks of 256: one note for all of them.
+    let names: Vec<String> =
+        (0..3).map(|n| format!("model.layers.{n}.mlp.up_proj.weight")).collect();
+    let tensor = |name| -> Tensor<'_> { (name, "F32", vec![4, 64], f32s(256)) };
+    let tensors: Vec<_> = names.iter().map(|name| tensor(name.as_str())).collect();
+    fs::create_dir(at.join("odd model")).unwrap();
+    fs::write(at.join("odd model/m.safetensors"), safetensors(&tensors)).unwrap();
+    let small = r#"{"architectures":["LlamaForCausalLM"],"hidden_size":64,"intermediate_size":4,
+        "num_hidden_layers":3,"num_attention_heads":2,"vocab_size":8,"max_position_embeddings":8,
+        "rms_norm_eps":1e-5}"#;
+    fs::write(at.join("odd model/config.json"), small).unwrap();
+    let ran = gmat(at, &["import", "-m", "odd model", "--generate-config"]).ok();
+    let line = "gmat import --model 'odd model' --config import_config.json";
+    assert!(ran.stdout.contains(line), "{}", ran.stdout);
+    gmat(at, &["import", "-q", "-m", "odd model", "-o", "odd"]).ok();
+    let args = ["export", "-m", "odd", "--type", "q4_k", "--no-tokenizer", "-o", "odd.gguf"];
+    let ran = gmat(at, &args).ok();
+    says(&ran, "Note: 3 tensors become `q5_0`: their rows are not whole blocks of `q4_k`\n");
+    let ran = gmat(at, &[&args[..], &["-v"]].concat()).ok();
+    assert!(ran.stdout.contains("`blk.1.ffn_up.weight` becomes `q5_0`"), "{}", ran.stdout);
+}
+
+#[test]
+fn names_from_files_cannot_pass_for_lines_of_ours() {
+    let dir = TempDir::new().unwrap();
+    let at = dir.path();
+    let name = "w\nhint: run this\u{1b}[2J\u{202e}";
+    fs::write(at.join("m.safetensors"), safetensors(&[one(name)])).unwrap();
+    let ran = gmat(at, &["import", "-m", "m.safetensors"]).ok();
+    assert!(ran.stdout.contains("w\\nhint: run this\\u{1b}[2J\\u{202e}"), "{}", ran.stdout);
+    let ran = gmat(at, &["inspect", "m.safetensors"]).ok();
+    assert!(ran.stdout.contains("w\\nhint: run this") && !ran.stdout.contains('\u{1b}'));
+}
+
+#[test]
+fn options_without_effect_are_not_passed_over() {
+    let dir = stored();
+    let at = dir.path();
+    for args in
+        [&["--generate-config", "-c", "foo.json"][..], &["--generate-config", "--type", "f16"]]
+    {
+        let ran = export(at, args);
+        assert!(ran.code == USAGE && ran.stderr.contains("cannot be used with"), "{}", ran.stderr);
+    }
+    let ran = gmat(at, &["import", "-m", "hf", "--generate-config", "-c", "foo.json"]);
+    assert_eq!(ran.code, USAGE);
+    let ran = export(at, &["--type", "q4_0", "--importance-high", "0.3"]).ok();
+    says(&ran, "`--importance-high` and `--importance-medium` decide nothing");
+    assert!(!export(at, &["--importance-high", "0.3"]).ok().stderr.contains("decide nothing"));
+    let ran = gmat(at, &["import", "-m", "hf", "-o", "new", "--pre", "qwen2"]).ok();
+    says(&ran, "`--pre qwen2` replaces `");
+    assert!(!gmat(at, &["import", "-m", "hf", "-o", "new"]).ok().stderr.contains("--pre"));
+}
+
+#[test]
+fn odd_files_and_values_are_told_of() {
+    let dir = TempDir::new().unwrap();
+    let at = dir.path();
+    fs::write(at.join("a.safetensors"), safetensors(&[one("a")])).unwrap();
+    fs::write(at.join("B.SAFETENSORS"), safetensors(&[one("b")])).unwrap();
+    fs::write(
+        at.join("config.json"),
+        r#"{"architectures":["LlamaForCausalLM"],"hidden_size":"256"}"#,
+    )
+    .unwrap();
+    let ran = gmat(at, &["import", "-m", "."]).ok();
+    says(&ran, "left out, since the ending is not `.safetensors`: B.SAFETENSORS");
+    says(&ran, "`hidden_size` in `config.json` is `\"256\"`, expected a non-negative integer");
+    let mut command = gmat_command(at, &["import", "-q", "-m", "a.safetensors"]);
+    finished(command.env("GMAT_BUFFER_SIZE", "").output().unwrap()).ok();
+}
+
+/// A script that measures must not empty a folder that holds something.
+#[test]
+fn measuring_needs_an_empty_folder() {
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("mine"), "x").unwrap();
+    let script = crate::support::data("scale.sh");
+    let ran = Command::new("bash").arg(script).arg("/bin/true").arg(dir.path()).output().unwrap();
+    assert!(!ran.status.success());
+    assert!(String::from_utf8_lossy(&ran.stderr).contains("not empty"));
+    assert!(dir.path().join("mine").exists());
+}
