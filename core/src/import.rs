@@ -1,15 +1,18 @@
 //! Import: a SafeTensors model becomes a store.
 
+mod map;
+
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use uuid::Uuid;
 
+use self::map::full_map;
 use crate::block::{BlockFormat, EncodeInput, GroupShape};
-use crate::config::{ImportConfig, Mapping, tensor_id};
+use crate::config::ImportConfig;
 use crate::convert::{first_non_finite, to_f32};
-use crate::error::{Error, Result, ResultExt, nearest};
+use crate::error::{Error, Result, ResultExt};
 use crate::format::store::{self as file, Group, Index};
 use crate::io::{Chunk, Files, Sink};
 use crate::limits::{self, rows_per_group};
@@ -345,7 +348,7 @@ fn encode(item: &Item<'_>, unit: &Unit, bytes: &[u8], buffers: &Buffers) -> Resu
         ))
         .with_hint(
             "the checkpoint is broken: download it again or use an earlier one; `--block-format raw` \
-             stores it as it is, but only the types f32, f16 and bf16 can be exported from that",
+             stores it as it is, but no export takes such values",
         ));
     }
     let mut tops = LaneTops::default();
@@ -363,51 +366,6 @@ fn group_shape(item: &Item<'_>, rows: u64) -> Result<GroupShape> {
         rows: mem_len(rows)?,
         cols: mem_len(item.cols)?,
     })
-}
-
-/// One mapping per tensor of the model, in the model's order.
-fn full_map(model: &Model, given: &[Mapping], notes: &mut Vec<String>) -> Result<Vec<Mapping>> {
-    let names: BTreeSet<&str> = model.tensors.iter().map(|t| t.info.name.as_str()).collect();
-    for (index, mapping) in given.iter().enumerate() {
-        if !names.contains(mapping.source.as_str()) {
-            let error = Error::config(format!(
-                "`tensor_map[{index}].source` is `{}`, which the model does not have",
-                mapping.source
-            ));
-            return Err(match nearest(&mapping.source, names.iter().copied()) {
-                Some(name) => error.with_hint(format!("did you mean `{name}`?")),
-                None => error.with_hint("generate the config again for this model"),
-            });
-        }
-    }
-    let by_source: BTreeMap<&str, &Mapping> =
-        given.iter().map(|mapping| (mapping.source.as_str(), mapping)).collect();
-    let unlisted = names.iter().filter(|name| !by_source.contains_key(*name)).count();
-    if !given.is_empty() && unlisted > 0 {
-        let tensors = match unlisted {
-            1 => "1 tensor is not in `tensor_map`, so it is".to_owned(),
-            count => format!("{count} tensors are not in `tensor_map`, so they are"),
-        };
-        notes.push(format!("{tensors} left out"));
-    }
-    let map = model.tensors.iter().map(|tensor| {
-        let name = &tensor.info.name;
-        by_source.get(name.as_str()).map_or_else(
-            || Mapping { source: name.clone(), target: tensor_id(name), include: given.is_empty() },
-            |&mapping| mapping.clone(),
-        )
-    });
-    let map: Vec<Mapping> = map.collect();
-    let mut targets = BTreeMap::new();
-    for mapping in &map {
-        if let Some(other) = targets.insert(mapping.target, &mapping.source) {
-            return Err(Error::config(format!(
-                "`{other}` and `{}` have the same target `{}`",
-                mapping.source, mapping.target
-            )));
-        }
-    }
-    Ok(map)
 }
 
 /// Everything that decides the bytes of a tensor file.

@@ -188,7 +188,8 @@ impl<K: RowKernel> QuantType for RowWise<K> {
             return Err(Error::malformed(format!(
                 "value at row {row}, column {column} is `{}`, not a finite number",
                 value.unwrap_or(f32::NAN)
-            )));
+            ))
+            .with_hint("the checkpoint is broken: import a sound one, or leave the tensor out"));
         }
         for (index, (row, out)) in values.chunks(cx.cols).zip(out.chunks_mut(row_len)).enumerate() {
             K::quantize_row(row, cx.importance, out);

@@ -7,6 +7,7 @@
     reason = "in a test, a panic is the report"
 )]
 
+mod advice;
 mod arch;
 mod block_lanes;
 mod block_laws;

@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 
 use gmat_tests::weights::single;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 /// A file or folder of the tests crate.
 pub(crate) fn data(path: &str) -> PathBuf {
@@ -125,4 +126,30 @@ pub(crate) fn with_header(header: &str, data: &[u8]) -> Vec<u8> {
 pub(crate) fn f32s(count: u64) -> Vec<u8> {
     let mut random = gmat_tests::weights::Rng::new(7);
     (0..count).flat_map(|_| single(random.normal() * 0.02).to_le_bytes()).collect()
+}
+
+/// The example model in `hf`, imported to `model.gmat`.
+pub(crate) fn stored() -> TempDir {
+    let dir = TempDir::new().unwrap();
+    copy_files(&example_model(), &dir.path().join("hf"));
+    gmat(dir.path(), &["import", "-q", "-m", "hf", "-o", "."]).ok();
+    dir
+}
+
+/// A small tensor.
+pub(crate) fn one(name: &str) -> Tensor<'_> {
+    (name, "F32", vec![4, 8], f32s(32))
+}
+
+/// Asserts that standard error contains this.
+#[track_caller]
+pub(crate) fn says(ran: &Ran, part: &str) {
+    assert!(ran.stderr.contains(part), "`{part}` is not in:\n{}", ran.stderr);
+}
+
+/// Asserts a failure like [`Ran::fails`], with advice.
+#[track_caller]
+pub(crate) fn hinted(ran: Ran, code: i32, parts: &[&str]) {
+    let ran = ran.fails(code, parts);
+    says(&ran, "\nhint: ");
 }

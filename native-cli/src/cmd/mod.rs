@@ -1,5 +1,6 @@
 //! The subcommands, one file each.
 
+mod beside;
 mod explain;
 pub(crate) mod export;
 pub(crate) mod formats;
