@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::{
-    Ran, Tensor, copy_files, example_model, f32s, finished, gmat, gmat_command, hinted, one,
-    safetensors, says, stored, with_header,
+    Ran, Tensor, f32s, finished, gmat, gmat_command, hinted, one, safetensors, says, stored,
+    with_header,
 };
 
 const USAGE: i32 = 2;
