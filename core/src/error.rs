@@ -205,12 +205,19 @@ impl<T> ResultExt<T> for Result<T> {
 pub fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let fold = |s: &str| s.to_ascii_lowercase().replace(['-', '_', '.', ' '], "");
     let wanted = fold(given);
+    let sorted = |text: &str| {
+        let mut bytes = text.as_bytes().to_vec();
+        bytes.sort_unstable();
+        bytes
+    };
     known
         .into_iter()
         .map(|name| {
             let folded = fold(name);
-            // A slip in a word of three letters makes another word.
+            // A slip in a word of three letters makes another word, unless it is one letter more
+            // or the same letters.
             let allowed = match wanted.len().min(folded.len()) {
+                3 if wanted.starts_with(&folded) || sorted(&wanted) == sorted(&folded) => 1,
                 0..4 => 0,
                 len => (len / 3).min(4),
             };
@@ -246,6 +253,7 @@ mod tests {
         for (given, known) in [("F4", "F64"), ("C64", "F64"), ("Phi3", "Qwen3"), ("q9", "q8_0")] {
             assert_eq!(nearest(given, [known]), None, "{given}");
         }
+        assert_eq!(nearest("pads", ["pad", "bos"]), Some("pad"));
         assert_eq!(nearest("BF61", ["BF16", "F16"]), Some("BF16"));
     }
 
