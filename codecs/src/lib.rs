@@ -18,6 +18,7 @@ mod row32;
 mod search;
 mod simd;
 mod superblock;
+mod trellis;
 mod trits;
 mod words;
 

@@ -25,3 +25,4 @@ mod rules;
 mod safetensors_law;
 mod support;
 mod tokens;
+mod trellis;
