@@ -8,7 +8,7 @@
 //! it by [`crate::search::levels`]; and codes anew for the scales as they are stored.
 
 use crate::lockstep::{self, Steps};
-use crate::narrow::store_f16;
+use crate::narrow::{read_f16, store_f16};
 use crate::round::{nearest, nearest_byte};
 use crate::search::affine::{self, Spec};
 use crate::search::levels;
@@ -37,6 +37,9 @@ pub(crate) trait AffineK<const K: usize, const S: usize, const BYTES: usize> {
 
     /// Lays out a super-block.
     fn write(block: &Block<S>, out: &mut [u8; BYTES]);
+
+    /// The inverse of [`Self::write`].
+    fn read(block: &[u8; BYTES]) -> Block<S>;
 }
 
 /// A quantized super-block, before it is packed.
@@ -224,20 +227,28 @@ fn finish<const K: usize, const S: usize>(
     Block { d, dmin, scales, mins, codes }
 }
 
+/// Values of super-blocks.
+#[inline(always)]
+pub(crate) fn dequantize<A, const K: usize, const S: usize, const BYTES: usize>(
+    bytes: &[u8],
+    out: &mut [f32],
+) where
+    A: AffineK<K, S, BYTES>,
+{
+    let blocks = bytes.as_chunks::<BYTES>().0;
+    for (block, out) in blocks.iter().zip(out.as_chunks_mut::<LEN>().0) {
+        values::<K, S>(&A::read(block), out);
+    }
+}
+
 /// Values of a super-block.
 #[inline(always)]
-pub(crate) fn dequantize<const K: usize, const S: usize>(
-    d: f32,
-    dmin: f32,
-    scales: &[u8; S],
-    mins: &[u8; S],
-    codes: &[u8; LEN],
-    out: &mut [f32; LEN],
-) {
+pub(crate) fn values<const K: usize, const S: usize>(block: &Block<S>, out: &mut [f32; LEN]) {
+    let (d, dmin) = (read_f16(block.d), read_f16(block.dmin));
     let (mut scale, mut min) = ([0.0; S], [0.0; S]);
     for j in 0..S {
-        scale[j] = d * f32::from(scales[j]);
-        min[j] = dmin * f32::from(mins[j]);
+        scale[j] = d * f32::from(block.scales[j]);
+        min[j] = dmin * f32::from(block.mins[j]);
     }
-    superblock::values::<K, S>(codes, 0.0, &scale, &min, out);
+    superblock::values::<K, S>(&block.codes, 0.0, &scale, &min, out);
 }

@@ -1,4 +1,5 @@
-//! Speed of the quantization types on one thread, in megabytes of `f32` per second.
+//! Speed of the quantization types on one thread, in megabytes of `f32` per second: in standard mode
+//! without and with importance, the same in trellis mode (which includes standard mode), and back.
 //!
 //! `cargo bench -p gmat-tests --bench quant [-- NAME...]`; NAMEs select types by prefix.
 
@@ -7,7 +8,7 @@ use std::io::{self, Write as _};
 use std::time::{Duration, Instant};
 
 use gmat_core::Registry;
-use gmat_core::quant::{Need, QuantCx, QuantType};
+use gmat_core::quant::{Need, QuantCx, QuantType, Search};
 use gmat_tests::golden_input::{Big, big_importance};
 
 const ROWS: u64 = 64;
@@ -22,15 +23,23 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let x = Big::Gauss.rows(ROWS, COLS);
     let importance = big_importance(COLS);
     let mut out = io::stdout().lock();
-    writeln!(out, "{:<9} {:>10} {:>10} {:>10}", "MB/s", "none", "importance", "dequantize")?;
+    writeln!(
+        out,
+        "{:<9} {:>10} {:>10} {:>10} {:>10} {:>10}",
+        "MB/s", "none", "importance", "trellis", "importance", "dequantize"
+    )?;
     for q in registry.quants() {
         if !wanted.is_empty() && !wanted.iter().any(|w| q.name().starts_with(w.as_str())) {
             continue;
         }
-        let none = (q.importance() != Need::Required).then(|| quantize(*q, &x, None));
-        let with = (q.importance() != Need::Ignored).then(|| quantize(*q, &x, Some(&importance)));
-        let back = dequantize(*q, &x, &importance);
-        writeln!(out, "{:<9} {} {} {back:>10.0}", q.name(), figure(none), figure(with))?;
+        write!(out, "{:<9}", q.name())?;
+        for search in [Search::Standard, Search::Trellis { lambda: 0.3 }] {
+            let none = (q.importance() != Need::Required).then(|| quantize(*q, &x, None, search));
+            let with = (q.importance() != Need::Ignored)
+                .then(|| quantize(*q, &x, Some(&importance), search));
+            write!(out, " {} {}", figure(none), figure(with))?;
+        }
+        writeln!(out, " {:>10.0}", dequantize(*q, &x, &importance))?;
     }
     Ok(())
 }
@@ -39,10 +48,10 @@ fn figure(speed: Option<f64>) -> String {
     speed.map_or_else(|| format!("{:>10}", "-"), |speed| format!("{speed:>10.1}"))
 }
 
-fn quantize(q: &dyn QuantType, x: &[f32], importance: Option<&[f32]>) -> f64 {
+fn quantize(q: &dyn QuantType, x: &[f32], importance: Option<&[f32]>, search: Search) -> f64 {
     let cols = x.len() / usize::try_from(ROWS).unwrap_or(1);
     let mut out = vec![0; quantized_len(q, x)];
-    let cx = QuantCx::standard(cols, importance);
+    let cx = QuantCx { search, ..QuantCx::standard(cols, importance) };
     speed(x.len(), || black_box(q.quantize(black_box(x), &cx, &mut out)).is_ok())
 }
 

@@ -28,3 +28,4 @@ mod rules;
 mod safetensors_law;
 mod support;
 mod tokens;
+mod trellis;

@@ -19,10 +19,11 @@ use gmat_core::register_quant;
 
 use crate::affine_k::{self, AffineK, Block};
 use crate::lockstep::{Steps, magnitudes};
-use crate::narrow::{f16_is_finite, read_f16};
+use crate::narrow::f16_is_finite;
 use crate::search::affine::{Spec, divisions, fine_divisions};
 use crate::simd::dispatch::{RowCode, dispatched};
 use crate::superblock::{LEN, bytes_at, pack_twos, unpack_twos};
+use crate::trellis;
 
 const BYTES: usize = 84;
 
@@ -57,6 +58,18 @@ impl AffineK<16, 16, BYTES> for Q2K {
         out[80..82].copy_from_slice(&block.d);
         out[82..].copy_from_slice(&block.dmin);
     }
+
+    #[inline(always)]
+    fn read(block: &[u8; BYTES]) -> Block<16> {
+        let levels = bytes_at::<16>(block, 0);
+        Block {
+            d: bytes_at(block, 80),
+            dmin: bytes_at(block, 82),
+            scales: levels.map(|level| level & 15),
+            mins: levels.map(|level| level >> 4),
+            codes: unpack_twos(&block[16..80]),
+        }
+    }
 }
 
 impl RowCode for Q2K {
@@ -76,15 +89,22 @@ impl RowCode for Q2K {
     }
 
     #[inline(always)]
+    fn improve<const N32: usize, const N16: usize>(
+        x: &[f32],
+        importance: Option<&[f32]>,
+        lambda: f32,
+        out: &mut [u8],
+    ) {
+        trellis::affine::improve::<Self, N16, 16, 16, BYTES>(x, importance, lambda, out);
+    }
+
+    fn weigh(x: &[f32], importance: Option<&[f32]>, out: &mut [f32]) {
+        trellis::affine::weigh::<Self, 16, 16, BYTES>(x, importance, out);
+    }
+
+    #[inline(always)]
     fn dequantize(bytes: &[u8], out: &mut [f32]) {
-        let blocks = bytes.as_chunks::<BYTES>().0;
-        for (block, out) in blocks.iter().zip(out.as_chunks_mut::<LEN>().0) {
-            let (d, dmin) = (read_f16(bytes_at(block, 80)), read_f16(bytes_at(block, 82)));
-            let levels = bytes_at::<16>(block, 0);
-            let (scales, mins) = (levels.map(|level| level & 15), levels.map(|level| level >> 4));
-            let codes = unpack_twos(&block[16..80]);
-            affine_k::dequantize::<16, 16>(d, dmin, &scales, &mins, &codes, out);
-        }
+        affine_k::dequantize::<Self, 16, 16, BYTES>(bytes, out);
     }
 
     #[inline]

@@ -19,6 +19,7 @@ use crate::narrow::{f16_bits, f16_is_finite, read_f16};
 use crate::row32;
 use crate::search::affine;
 use crate::simd::dispatch::{RowCode, dispatched};
+use crate::trellis::line::{self, Line};
 
 const BYTES: usize = 20;
 /// The largest code.
@@ -29,6 +30,26 @@ const SEARCH: affine::Spec =
 
 /// The kernel of `q4_1`.
 pub(crate) struct Q4_1;
+
+impl Line<BYTES> for Q4_1 {
+    const TOP: u8 = TOP;
+
+    #[inline(always)]
+    fn read([d0, d1, m0, m1, packed @ ..]: &[u8; BYTES]) -> Parts {
+        Parts {
+            codes: block32::unpack_nibbles(packed),
+            scale: read_f16([*d0, *d1]),
+            min: read_f16([*m0, *m1]),
+        }
+    }
+
+    #[inline(always)]
+    fn write(d: u16, m: u16, codes: &[u8; LEN], out: &mut [u8; BYTES]) {
+        let [d0, d1, m0, m1, packed @ ..] = out;
+        ([*d0, *d1], [*m0, *m1]) = (d.to_le_bytes(), m.to_le_bytes());
+        block32::pack_nibbles(codes, packed);
+    }
+}
 
 impl RowCode for Q4_1 {
     const NAME: &'static str = "q4_1";
@@ -62,12 +83,22 @@ impl RowCode for Q4_1 {
     }
 
     #[inline(always)]
+    fn improve<const N32: usize, const N16: usize>(
+        x: &[f32],
+        importance: Option<&[f32]>,
+        _lambda: f32,
+        out: &mut [u8],
+    ) {
+        line::improve::<Self, N32, BYTES>(x, importance, out);
+    }
+
+    fn weigh(x: &[f32], importance: Option<&[f32]>, out: &mut [f32]) {
+        line::weigh(x, importance, out);
+    }
+
+    #[inline(always)]
     fn dequantize(bytes: &[u8], out: &mut [f32]) {
-        block32::dequantize(bytes, out, 0.0, |[d0, d1, m0, m1, packed @ ..]: &[u8; BYTES]| Parts {
-            codes: block32::unpack_nibbles(packed),
-            scale: read_f16([*d0, *d1]),
-            min: read_f16([*m0, *m1]),
-        });
+        block32::dequantize(bytes, out, 0.0, Self::read);
     }
 
     #[inline]
@@ -96,7 +127,7 @@ fn plain(x: &[[f32; LEN]], out: &mut [[u8; BYTES]]) {
                 *code = block32::truncated((value - min) * inverse + 0.5, TOP);
             }
         }
-        write(d[index], m[index], &codes, out);
+        Q4_1::write(d[index], m[index], &codes, out);
     }
 }
 
@@ -116,16 +147,8 @@ fn weighted<const N: usize>(
         for (code, v) in codes.iter_mut().zip(x) {
             *code = affine::code(*v, factor, base, TOP);
         }
-        write(f16_bits(fit.scale[lane]), f16_bits(fit.min[lane]), &codes, out);
+        Q4_1::write(f16_bits(fit.scale[lane]), f16_bits(fit.min[lane]), &codes, out);
     }
-}
-
-/// Puts a block together.
-#[inline(always)]
-fn write(d: u16, m: u16, codes: &[u8; LEN], out: &mut [u8; BYTES]) {
-    let [d0, d1, m0, m1, packed @ ..] = out;
-    ([*d0, *d1], [*m0, *m1]) = (d.to_le_bytes(), m.to_le_bytes());
-    block32::pack_nibbles(codes, packed);
 }
 
 register_quant!(dispatched::<Q4_1>());

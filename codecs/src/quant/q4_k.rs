@@ -19,10 +19,11 @@ use gmat_core::register_quant;
 
 use crate::affine_k::{self, AffineK, Block};
 use crate::lockstep::{Steps, above_deviation};
-use crate::narrow::{f16_is_finite, read_f16};
+use crate::narrow::f16_is_finite;
 use crate::search::affine::{Spec, divisions, fine_divisions};
 use crate::simd::dispatch::{RowCode, dispatched};
 use crate::superblock::{LEN, bytes_at, pack_nibbles, pack_sixes, unpack_nibbles, unpack_sixes};
+use crate::trellis;
 
 const BYTES: usize = 144;
 
@@ -54,6 +55,13 @@ impl AffineK<32, 8, BYTES> for Q4K {
         out[4..16].copy_from_slice(&pack_sixes(&block.scales, &block.mins));
         pack_nibbles(&block.codes, &mut out[16..]);
     }
+
+    #[inline(always)]
+    fn read(block: &[u8; BYTES]) -> Block<8> {
+        let (scales, mins) = unpack_sixes(&bytes_at(block, 4));
+        let codes = unpack_nibbles(&block[16..]);
+        Block { d: bytes_at(block, 0), dmin: bytes_at(block, 2), scales, mins, codes }
+    }
 }
 
 impl RowCode for Q4K {
@@ -73,14 +81,22 @@ impl RowCode for Q4K {
     }
 
     #[inline(always)]
+    fn improve<const N32: usize, const N16: usize>(
+        x: &[f32],
+        importance: Option<&[f32]>,
+        lambda: f32,
+        out: &mut [u8],
+    ) {
+        trellis::affine::improve::<Self, N32, 32, 8, BYTES>(x, importance, lambda, out);
+    }
+
+    fn weigh(x: &[f32], importance: Option<&[f32]>, out: &mut [f32]) {
+        trellis::affine::weigh::<Self, 32, 8, BYTES>(x, importance, out);
+    }
+
+    #[inline(always)]
     fn dequantize(bytes: &[u8], out: &mut [f32]) {
-        let blocks = bytes.as_chunks::<BYTES>().0;
-        for (block, out) in blocks.iter().zip(out.as_chunks_mut::<LEN>().0) {
-            let (d, dmin) = (read_f16(bytes_at(block, 0)), read_f16(bytes_at(block, 2)));
-            let (scales, mins) = unpack_sixes(&bytes_at(block, 4));
-            let codes = unpack_nibbles(&block[16..]);
-            affine_k::dequantize::<32, 8>(d, dmin, &scales, &mins, &codes, out);
-        }
+        affine_k::dequantize::<Self, 32, 8, BYTES>(bytes, out);
     }
 
     #[inline]

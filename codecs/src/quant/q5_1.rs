@@ -20,6 +20,7 @@ use crate::narrow::{f16_bits, f16_is_finite, read_f16};
 use crate::row32;
 use crate::search::affine;
 use crate::simd::dispatch::{RowCode, dispatched};
+use crate::trellis::line::{self, Line};
 
 const BYTES: usize = 24;
 /// The largest code.
@@ -30,6 +31,27 @@ const SEARCH: affine::Spec =
 
 /// The kernel of `q5_1`.
 pub(crate) struct Q5_1;
+
+impl Line<BYTES> for Q5_1 {
+    const TOP: u8 = TOP;
+
+    #[inline(always)]
+    fn read([d0, d1, m0, m1, h0, h1, h2, h3, packed @ ..]: &[u8; BYTES]) -> Parts {
+        Parts {
+            codes: block32::unpack_five([*h0, *h1, *h2, *h3], packed),
+            scale: read_f16([*d0, *d1]),
+            min: read_f16([*m0, *m1]),
+        }
+    }
+
+    #[inline(always)]
+    fn write(d: u16, m: u16, codes: &[u8; LEN], out: &mut [u8; BYTES]) {
+        let [d0, d1, m0, m1, h0, h1, h2, h3, packed @ ..] = out;
+        ([*d0, *d1], [*m0, *m1]) = (d.to_le_bytes(), m.to_le_bytes());
+        [*h0, *h1, *h2, *h3] = block32::pack_fifth_bits(codes);
+        block32::pack_nibbles(codes, packed);
+    }
+}
 
 impl RowCode for Q5_1 {
     const NAME: &'static str = "q5_1";
@@ -63,17 +85,22 @@ impl RowCode for Q5_1 {
     }
 
     #[inline(always)]
+    fn improve<const N32: usize, const N16: usize>(
+        x: &[f32],
+        importance: Option<&[f32]>,
+        _lambda: f32,
+        out: &mut [u8],
+    ) {
+        line::improve::<Self, N32, BYTES>(x, importance, out);
+    }
+
+    fn weigh(x: &[f32], importance: Option<&[f32]>, out: &mut [f32]) {
+        line::weigh(x, importance, out);
+    }
+
+    #[inline(always)]
     fn dequantize(bytes: &[u8], out: &mut [f32]) {
-        block32::dequantize(
-            bytes,
-            out,
-            0.0,
-            |[d0, d1, m0, m1, h0, h1, h2, h3, packed @ ..]: &[u8; BYTES]| Parts {
-                codes: block32::unpack_five([*h0, *h1, *h2, *h3], packed),
-                scale: read_f16([*d0, *d1]),
-                min: read_f16([*m0, *m1]),
-            },
-        );
+        block32::dequantize(bytes, out, 0.0, Self::read);
     }
 
     #[inline]
@@ -102,7 +129,7 @@ fn plain(x: &[[f32; LEN]], out: &mut [[u8; BYTES]]) {
                 *code = block32::truncated((value - min) * inverse + 0.5, TOP);
             }
         }
-        write(d[index], m[index], &codes, out);
+        Q5_1::write(d[index], m[index], &codes, out);
     }
 }
 
@@ -122,17 +149,8 @@ fn weighted<const N: usize>(
         for (code, v) in codes.iter_mut().zip(x) {
             *code = affine::code(*v, factor, base, TOP);
         }
-        write(f16_bits(fit.scale[lane]), f16_bits(fit.min[lane]), &codes, out);
+        Q5_1::write(f16_bits(fit.scale[lane]), f16_bits(fit.min[lane]), &codes, out);
     }
-}
-
-/// Puts a block together.
-#[inline(always)]
-fn write(d: u16, m: u16, codes: &[u8; LEN], out: &mut [u8; BYTES]) {
-    let [d0, d1, m0, m1, h0, h1, h2, h3, packed @ ..] = out;
-    ([*d0, *d1], [*m0, *m1]) = (d.to_le_bytes(), m.to_le_bytes());
-    [*h0, *h1, *h2, *h3] = block32::pack_fifth_bits(codes);
-    block32::pack_nibbles(codes, packed);
 }
 
 register_quant!(dispatched::<Q5_1>());
