@@ -20,6 +20,13 @@ KLD = {
 }
 KLD_SLACK = 1.5e-6
 TARGETS = ["q4_k_m", "q3_k_m", "q2_k"]
+
+# Every file type that llama-quantize makes of weights.
+EVERY = [
+    "f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q5_k_s", "q5_1", "q5_0", "q4_k_m", "q4_k_s", "q4_1", "q4_0",
+    "q3_k_l", "q3_k_m", "q3_k_s", "q2_k", "q2_k_s", "iq4_nl", "iq4_xs", "iq3_m", "iq3_s", "iq3_xs", "iq3_xxs",
+    "iq2_m", "iq2_s", "iq2_xs", "iq2_xxs", "iq1_m", "iq1_s", "tq2_0", "tq1_0", "mxfp4_moe", "nvfp4", "q2_0", "q1_0",
+]
 PERPLEXITY_F16 = 34.406
 
 # Largest difference of a logit from the reference's, in F32 on both sides. Summation order alone
@@ -197,6 +204,29 @@ class Interop:
         self.check(abs(base_ppl / PERPLEXITY_F16 - 1) <= 1e-3, f"f16: perplexity {base_ppl}")
         self.check(found["B8x8 f16"] <= 1e-5, f"B8x8 f16: KLD {found['B8x8 f16']}")
 
+    def every_type(self):
+        """With an importance matrix: llama-quantize's own bytes for all its file types, which load."""
+        store, f32 = self.work / "exact", self.work / "f32.gguf"
+        text, matrix = self.work / "some.txt", self.work / "imatrix.gguf"
+        text.write_bytes((self.data / "eval/eval.txt").read_bytes()[:20_000])
+        run(self.bin / "llama-imatrix", "-m", self.work / "f16.gguf", "-f", text, "-o", matrix, "-c", "256", "-t", "2")
+        refused = []
+        for name in EVERY:
+            standard = ["--type", name, "--scale-optimization", "standard", "--imatrix", matrix]
+            ours = self.export(store, "ours", *standard)
+            info = self.llama("info", ours)
+            self.check(info["n_params"] == 6819072, f"{name}: {info}")
+            theirs = self.work / "theirs.gguf"
+            try:
+                run(self.bin / "llama-quantize", "--imatrix", matrix, f32, theirs, name, "2")
+            except RuntimeError:
+                refused.append(name)
+                continue
+            self.same_tensors(f"{name} with importance", Gguf(ours), Gguf(theirs))
+            self.llama("info", self.export(store, "trellis", "--type", name, "--imatrix", matrix))
+        # Types without a name in llama-quantize's list of this version.
+        self.check(set(refused) <= {"nvfp4", "q1_0", "q2_0"}, f"llama-quantize refuses {refused}")
+
     def same_tensors(self, name, ours, theirs):
         self.check(ours.tensors.keys() == theirs.tensors.keys(), f"{name}: other tensors than llama-quantize")
         for tensor, value in theirs.tensors.items():
@@ -224,7 +254,7 @@ def main():
     for option in ["gmat", "bin", "root", "work"]:
         parser.add_argument(f"--{option}", required=True)
     interop = Interop(parser.parse_args())
-    for part in [interop.oracle_models, interop.trained_model, interop.shards_and_profiles]:
+    for part in [interop.oracle_models, interop.trained_model, interop.every_type, interop.shards_and_profiles]:
         try:
             part()
         except (RuntimeError, KeyError, ValueError, AssertionError) as error:
