@@ -60,7 +60,7 @@ json_string() {
 
 perplexity "$tmp/base.log" "Final estimate: PPL" -m "$base" -f "$text" --kl-divergence-base "$tmp/base.bin"
 for file in "$@"; do
-    perplexity "$tmp/log" "Same top p" -m "$file" --kl-divergence-base "$tmp/base.bin" --kl-divergence
+    perplexity "$tmp/log" "Same top p:" -m "$file" --kl-divergence-base "$tmp/base.bin" --kl-divergence
     # One assignment each: a failure inside printf's arguments would go unnoticed.
     ppl=$(figure "$tmp/log" 'Mean PPL(Q)')
     ppl_base=$(figure "$tmp/log" 'Mean PPL(base)')
