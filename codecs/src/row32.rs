@@ -1,6 +1,8 @@
 //! What the types with blocks of 32 weights share when there is importance: the weights of the
 //! searches.
 
+use gmat_core::quant::importance_or_one;
+
 use crate::block32::LEN;
 use crate::lockstep::{self, Steps, sum_of_squares};
 
@@ -24,17 +26,9 @@ pub(crate) fn weigh<const N: usize>(
     (steps, weights)
 }
 
-/// Importance of a row; without any all are 1.
-pub(crate) fn weights(importance: Option<&[f32]>, out: &mut [f32]) {
-    match importance {
-        Some(importance) => out.copy_from_slice(importance),
-        None => out.fill(1.0),
-    }
-}
-
 /// The weights of [`weigh`] for a row; without importance all are 1.
 pub(crate) fn weights_of_row(x: &[f32], importance: Option<&[f32]>, out: &mut [f32]) {
-    weights(importance, out);
+    importance_or_one(importance, out);
     if importance.is_some() {
         let spread = mean_square(x);
         for (out, x) in out.iter_mut().zip(x) {

@@ -23,18 +23,24 @@ pub(crate) fn refuse_large<const K: usize>(x: &[f32; K], d: f32) -> f32 {
     if large { f32::NAN } else { d }
 }
 
-/// Sum of squares of each super-block, in order.
+/// Sum of squares of each super-block, in order; in fours, such that wide vectors do not collect the
+/// values of a step one by one.
 #[inline(always)]
 pub(crate) fn sums_of_squares(x: &[f32]) -> [f32; TILE] {
     let mut sums = [0.0; TILE];
     let (fours, rest) = x.as_chunks::<LEN>().0.as_chunks::<4>();
     // Four sums at once: one alone would wait for each addition.
     for ([a, b, c, d], sums) in fours.iter().zip(sums.as_chunks_mut::<4>().0) {
-        for i in 0..LEN {
-            sums[0] += a[i] * a[i];
-            sums[1] += b[i] * b[i];
-            sums[2] += c[i] * c[i];
-            sums[3] += d[i] * d[i];
+        let quarters = a.as_chunks::<4>().0.iter().zip(b.as_chunks::<4>().0);
+        let others = c.as_chunks::<4>().0.iter().zip(d.as_chunks::<4>().0);
+        for ((a, b), (c, d)) in quarters.zip(others) {
+            let [a, b, c, d] = [a, b, c, d].map(|x| x.map(|v| v * v));
+            for i in 0..4 {
+                sums[0] += a[i];
+                sums[1] += b[i];
+                sums[2] += c[i];
+                sums[3] += d[i];
+            }
         }
     }
     for (x, sum) in rest.iter().zip(sums.iter_mut().skip(4 * fours.len())) {

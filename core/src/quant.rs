@@ -112,6 +112,14 @@ pub trait QuantType: Sync {
     fn dequantize(&self, bytes: &[u8], out: &mut [f32]) -> Result<()>;
 }
 
+/// The importance of a row, or 1 for every column.
+pub fn importance_or_one(importance: Option<&[f32]>, out: &mut [f32]) {
+    match importance {
+        Some(importance) => out.copy_from_slice(importance),
+        None => out.fill(1.0),
+    }
+}
+
 /// What the file of a type provides: pure functions on one row, and constants.
 ///
 /// [`RowWise`] lifts it to a [`QuantType`] and does all checking, so that kernels can rely on
@@ -138,10 +146,7 @@ pub trait RowKernel: Sync + 'static {
 
     /// How much the squared error of each element of a row counts, see [`QuantType::weights`].
     fn weigh_row(_x: &[f32], importance: Option<&[f32]>, out: &mut [f32]) {
-        match importance {
-            Some(importance) => out.copy_from_slice(importance),
-            None => out.fill(1.0),
-        }
+        importance_or_one(importance, out);
     }
 
     /// Dequantizes any number of blocks.

@@ -6,7 +6,7 @@ use crate::grid::signs::{OCTET, OCTETS, split};
 use crate::lockstep::{self, Steps};
 use crate::round::nearest_in;
 use crate::search::levels;
-use crate::superblock::{LEN, TILE};
+use crate::superblock::{LEN, TILE, sums_of_squares};
 
 /// How one of these types searches. Groups have `K` weights, points of the grid `D` digits below
 /// `L`.
@@ -41,32 +41,6 @@ pub(crate) const fn trials<const COUNT: usize>(centre: f32, step: f32) -> [f32; 
         k += 1;
     }
     trials
-}
-
-/// Sum of squares of each super-block, in order: like [`crate::superblock::sums_of_squares`], but
-/// written such that wide vectors do not collect the four values of a step one by one.
-#[inline(always)]
-pub(crate) fn sums_of_squares(x: &[f32]) -> [f32; TILE] {
-    let mut sums = [0.0; TILE];
-    let (fours, rest) = x.as_chunks::<LEN>().0.as_chunks::<4>();
-    // Four sums at once: one alone would wait for each addition.
-    for ([a, b, c, d], sums) in fours.iter().zip(sums.as_chunks_mut::<4>().0) {
-        let quarters = a.as_chunks::<4>().0.iter().zip(b.as_chunks::<4>().0);
-        let others = c.as_chunks::<4>().0.iter().zip(d.as_chunks::<4>().0);
-        for ((a, b), (c, d)) in quarters.zip(others) {
-            let [a, b, c, d] = [a, b, c, d].map(|x| x.map(|v| v * v));
-            for i in 0..4 {
-                sums[0] += a[i];
-                sums[1] += b[i];
-                sums[2] += c[i];
-                sums[3] += d[i];
-            }
-        }
-    }
-    for (x, sum) in rest.iter().zip(sums.iter_mut().skip(4 * fours.len())) {
-        *sum = lockstep::sum_of_squares(x);
-    }
-    sums
 }
 
 /// What is found for a tile.

@@ -25,13 +25,13 @@ use gmat_core::quant::Need;
 use gmat_core::register_quant;
 
 use crate::grid::points::IQ1;
-use crate::grid::scheme::{levels_of, sums_of_squares};
+use crate::grid::scheme::levels_of;
 use crate::grid::shifted::{Group, levels, settle};
 use crate::grid::split::{SHIFT, halves, sort};
 use crate::lockstep::{self, squares};
 use crate::narrow::{f16_is_finite, read_f16, store_f16};
 use crate::simd::dispatch::{RowCode, dispatched};
-use crate::superblock::{LEN, TILE, bytes_at, refuse_large};
+use crate::superblock::{LEN, TILE, bytes_at, refuse_large, sums_of_squares};
 
 const BYTES: usize = 56;
 /// Weights in a group, and groups in a super-block.

@@ -22,7 +22,6 @@ use gmat_core::register_quant;
 use crate::block32::{self, LEN};
 use crate::lockstep::{self, squares, sum, sum_of_squares, weigh};
 use crate::narrow::{f16_is_finite, read_f16, store_f16};
-use crate::row32;
 use crate::search::table::{self, VALUES};
 use crate::simd::dispatch::{RowCode, dispatched};
 use crate::superblock::refuse_large;
@@ -98,7 +97,7 @@ impl RowCode for Iq4Nl {
 
     #[inline(always)]
     fn weigh(x: &[f32], importance: Option<&[f32]>, out: &mut [f32]) {
-        row32::weights(importance, out);
+        gmat_core::quant::importance_or_one(importance, out);
         for (x, out) in x.chunks(LEN).zip(out.chunks_mut(LEN)) {
             let spread = sum_of_squares(x) * (2.0 / 32.0);
             for (out, x) in out.iter_mut().zip(x) {

@@ -12,7 +12,7 @@
 
 use std::marker::PhantomData;
 
-use gmat_core::quant::{Need, RowKernel, RowWise};
+use gmat_core::quant::{Need, RowKernel, RowWise, importance_or_one};
 
 /// Row code of a type: like [`RowKernel`], but compiled once per instruction set. Its functions have
 /// to be `#[inline(always)]` for that, with all they call in loops.
@@ -52,10 +52,7 @@ pub(crate) trait RowCode: 'static {
 
     /// See [`RowKernel::weigh_row`].
     fn weigh(_x: &[f32], importance: Option<&[f32]>, out: &mut [f32]) {
-        match importance {
-            Some(importance) => out.copy_from_slice(importance),
-            None => out.fill(1.0),
-        }
+        importance_or_one(importance, out);
     }
 
     /// See [`RowKernel::dequantize_blocks`].

@@ -12,7 +12,6 @@
 //! are, that path only counts where it has no more error in the end.
 
 use crate::lockstep::{Steps, choose, sum, sum_of_squares, transpose, weigh};
-use crate::row32;
 use crate::superblock::{LEN, TILE, sums_of_squares};
 use crate::trellis::signed::path::{self, Choice};
 use crate::trellis::signed::{Codes, Equal, Trials, is_lower, measure, measure_all, seek};
@@ -55,7 +54,7 @@ pub(crate) fn weights<L: Layout<G, BYTES>, const G: usize, const BYTES: usize>(
     importance: Option<&[f32]>,
     out: &mut [f32],
 ) {
-    row32::weights(importance, out);
+    gmat_core::quant::importance_or_one(importance, out);
     if L::SPREAD {
         for (x, out) in x.chunks(LEN).zip(out.chunks_mut(LEN)) {
             let spread = spread(sum_of_squares(x));
