@@ -36,9 +36,12 @@ fn arch_of(config: &ModelConfig) -> &'static dyn ModelArch {
 /// A tensor of the file: dimensions (slowest first) and F32 values.
 type Tensors = BTreeMap<String, (Vec<u64>, Vec<f32>)>;
 
+/// A part of a tensor: its place, dimensions (slowest first) and values.
+type Own = (Slot, Vec<u64>, Vec<f32>);
+
 /// What an export at F32 would hold.
 fn exported(arch: &dyn ModelArch, config: &ModelConfig, file: &[u8]) -> Tensors {
-    let mut parts: BTreeMap<String, Vec<(Slot, Vec<u64>, Vec<f32>)>> = BTreeMap::new();
+    let mut parts: BTreeMap<String, Vec<Own>> = BTreeMap::new();
     for (source, view) in SafeTensors::deserialize(file).unwrap().tensors() {
         let placement = arch.place(&source, config).unwrap();
         let Some(Placement::Parts(own)) = placement else {
