@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::arch::RowMap;
-use crate::block::BlockFormat;
 use crate::config::{ExportConfig, Quantization, Rule, ScaleOptimization};
+use crate::decode::RowDecoder;
 use crate::error::{Error, Result, ResultExt};
 use crate::export::check::check;
 use crate::export::explain::Decision;
@@ -52,7 +52,7 @@ pub(crate) enum Data {
         /// Its index.
         index: Box<Index>,
         /// How its rows are stored.
-        format: &'static dyn BlockFormat,
+        format: RowDecoder,
         /// Its name in the source, for messages.
         name: String,
         rows: RowMap,
@@ -127,7 +127,7 @@ impl<'a> ExportPlan<'a> {
         for tensor in placed {
             let index = store.index(tensor.id, tensor.record)?;
             let dims: Vec<u64> = index.shape.dims().iter().rev().copied().collect();
-            if !index.dtype.is_float() {
+            if !index.dtype.holds_weights() {
                 return Err(Error::unsupported(format!(
                     "tensor `{}` has {} elements, which this architecture cannot hold",
                     tensor.record.name, index.dtype
@@ -181,8 +181,7 @@ impl<'a> ExportPlan<'a> {
             }
             let weights = weighing.weights(&tensor.name, &dims, quant)?;
             let source = Some(tensor.record.name.clone());
-            let format = registry
-                .block(&index.format)
+            let format = RowDecoder::new(&index, registry)
                 .context(|| format!("tensor `{}`", tensor.record.name))?;
             let output = stored(tensor, index, format, dims, quant, weights)?;
             decisions.push(Decision::new(source, &output, file_type, &choice, wish.as_ref()));
@@ -302,7 +301,7 @@ fn search(quantization: &Quantization) -> Search {
 fn stored(
     tensor: Placed<'_>,
     index: Index,
-    format: &'static dyn BlockFormat,
+    format: RowDecoder,
     dims: Vec<u64>,
     quant: &'static dyn QuantType,
     weights: Weights,

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::arch::RowMap;
-use crate::block::BlockFormat;
+use crate::decode::RowDecoder;
 use crate::error::{Error, Result, ResultExt};
 use crate::export::importance::{Slices, Weights};
 use crate::export::plan::{Data, ExportPlan, Output};
@@ -223,9 +223,7 @@ fn unit_rows(index: &Index, head_rows: u64) -> u64 {
 /// Bytes that a unit has in the source.
 pub(crate) fn unit_source_len(output: &Output, unit: &Unit) -> u64 {
     match &output.data {
-        Data::Stored { index, .. } => {
-            (unit.rows.end - unit.rows.start) * index.matrix().1 * index.dtype.size() as u64
-        }
+        Data::Stored { index, .. } => index.source_len(unit.rows.end - unit.rows.start),
         Data::Generated(_) => 0,
     }
 }
@@ -233,7 +231,7 @@ pub(crate) fn unit_source_len(output: &Output, unit: &Unit) -> u64 {
 /// The rows of a unit as values; every row group touched is checked first.
 fn decode(
     index: &Index,
-    format: &dyn BlockFormat,
+    format: RowDecoder,
     unit: &Unit,
     input: &Input<'_>,
     cols: usize,

@@ -102,7 +102,7 @@ impl ExportPlan<'_> {
 
 fn source_len(output: &Output) -> u64 {
     match &output.data {
-        Data::Stored { index, .. } => index.shape.elems() * index.dtype.size() as u64,
+        Data::Stored { index, .. } => index.source_len(index.matrix().0),
         Data::Generated(_) => 0,
     }
 }
