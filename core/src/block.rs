@@ -6,7 +6,8 @@ use crate::tensor::DType;
 /// Whole rows of one tensor on their way into the store.
 #[derive(Debug, Clone, Copy)]
 pub struct EncodeInput<'a> {
-    /// The rows as `f32`, row-major, `rows * cols` of them; empty for integer types.
+    /// The rows as `f32`, row-major, `rows * cols` of them; empty for types that do not hold
+    /// weights.
     pub values: &'a [f32],
     /// The same rows as they are in the source, little-endian.
     pub bytes: &'a [u8],
@@ -27,6 +28,16 @@ pub struct GroupShape {
     pub rows: usize,
     /// Elements per row.
     pub cols: usize,
+}
+
+impl GroupShape {
+    /// Bytes of these rows in the source; `None` if rows are not whole blocks of a quantized type,
+    /// or the number overflows `usize`.
+    #[must_use]
+    pub fn byte_len(self) -> Option<usize> {
+        let row = self.dtype.byte_len(self.cols as u64)?;
+        usize::try_from(row).ok()?.checked_mul(self.rows)
+    }
 }
 
 /// One encoding of tensor rows in the store. Called once per row group.

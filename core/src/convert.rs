@@ -6,9 +6,10 @@ use crate::tensor::DType;
 /// Converts little-endian elements of a float `dtype` to `f32` (F64 rounds to nearest).
 ///
 /// # Errors
-/// `Shape` if `bytes` is not exactly `out.len()` elements; `Unsupported` for integer types.
+/// `Shape` if `bytes` is not exactly `out.len()` elements; `Unsupported` for integer and quantized
+/// types.
 pub fn to_f32(dtype: DType, bytes: &[u8], out: &mut [f32]) -> Result<()> {
-    if out.len().checked_mul(dtype.size()) != Some(bytes.len()) {
+    if dtype.byte_len(out.len() as u64) != Some(bytes.len() as u64) {
         return Err(Error::shape(format!(
             "{} bytes are not {} elements of {dtype}",
             bytes.len(),
@@ -26,7 +27,11 @@ pub fn to_f32(dtype: DType, bytes: &[u8], out: &mut [f32]) -> Result<()> {
             // E5M2 is the upper half of an IEEE half-precision number.
             each(bytes, out, |[b]| half::f16::from_bits(u16::from(b) << 8).to_f32());
         }
-        _ => return Err(Error::unsupported(format!("{dtype} elements are not floating point"))),
+        _ => {
+            return Err(Error::unsupported(format!(
+                "{dtype} elements are not plain floating point numbers"
+            )));
+        }
     }
     Ok(())
 }

@@ -11,7 +11,8 @@ use uuid::Uuid;
 use self::map::full_map;
 use crate::block::{BlockFormat, EncodeInput, GroupShape};
 use crate::config::ImportConfig;
-use crate::convert::{first_non_finite, to_f32};
+use crate::convert::first_non_finite;
+use crate::decode::Elements;
 use crate::error::{Error, Result, ResultExt};
 use crate::format::store::{self as file, Group, Index};
 use crate::io::{Chunk, Files, Sink};
@@ -32,8 +33,11 @@ struct Item<'a> {
     source: &'a SourceTensor,
     id: Uuid,
     format: &'static dyn BlockFormat,
+    elements: Elements,
     rows: u64,
     cols: u64,
+    /// Bytes of a row in the source.
+    row_len: u64,
     group_rows: u64,
     /// Whether values must be numbers: for a lossy format every tensor is checked, those that are
     /// stored as they are included, since what is not a number makes the whole model useless.
@@ -84,17 +88,32 @@ impl<'a> ImportPlan<'a> {
             // no neighbours to share a scale with: kept as they are.
             let vector = info.shape.rank() <= 1;
             let format = if vector || !chosen.accepts(info.dtype) { raw } else { chosen };
-            let (rows, cols) = file::matrix(&info.shape);
+            let place = || format!("tensor `{}`", info.name);
+            info.byte_len()?;
+            let elements = Elements::new(info.dtype, registry).context(place)?;
+            let (rows, cols) = file::matrix(&info.shape, info.dtype);
             if cols > limits::ROW_VALUES {
                 return Err(Error::limit(format!(
                     "rows of {cols} elements; at most {} are supported",
                     limits::ROW_VALUES
                 ))
-                .context(format!("tensor `{}`", info.name)));
+                .context(place()));
             }
+            let row_len = info.dtype.byte_len(cols);
+            let row_len = row_len.ok_or_else(|| Error::limit("absurd rows").context(place()))?;
             let group_rows = rows_per_group(cols, format.granule_rows());
             let (id, finite) = (mapping.target, !chosen.is_lossless());
-            items.push(Item { source, id, format, rows, cols, group_rows, finite });
+            items.push(Item {
+                source,
+                id,
+                format,
+                elements,
+                rows,
+                cols,
+                row_len,
+                group_rows,
+                finite,
+            });
         }
         if model.tensors.is_empty() {
             return Err(Error::malformed("the model has no tensors"));
@@ -193,9 +212,7 @@ impl<'a> ImportPlan<'a> {
                     sink.append(&encoded.bytes)?;
                     tensor.add(&encoded);
                 }
-                done += (unit.rows.end - unit.rows.start)
-                    * item.cols
-                    * item.source.info.dtype.size() as u64;
+                done += (unit.rows.end - unit.rows.start) * item.row_len;
                 buffers.put(encoded.bytes);
                 notify(progress, Event::Bytes(done))?;
                 if unit.last {
@@ -227,12 +244,11 @@ impl<'a> ImportPlan<'a> {
         for item in &self.items {
             let rows = item.group_rows.min(item.rows);
             let shape = group_shape(item, rows)?;
-            let values = rows * item.cols;
             let encoded = item.format.max_len(shape).ok_or_else(|| {
                 Error::limit("a row group does not fit in memory")
                     .context(format!("tensor `{}`", item.source.info.name))
             })?;
-            let cost = values * (4 + item.source.info.dtype.size() as u64) + encoded as u64;
+            let cost = rows * (item.cols * 4 + item.row_len) + encoded as u64;
             most = most.max(cost);
         }
         Ok(most)
@@ -261,7 +277,7 @@ impl<'a> ImportPlan<'a> {
         if unit.rows.is_empty() {
             return Ok((item, Box::new([0u8; 0])));
         }
-        let row_len = item.cols * source.info.dtype.size() as u64;
+        let row_len = item.row_len;
         let range =
             source.offset + unit.rows.start * row_len..source.offset + unit.rows.end * row_len;
         let shard =
@@ -328,10 +344,10 @@ impl OpenTensor {
 fn encode(item: &Item<'_>, unit: &Unit, bytes: &[u8], buffers: &Buffers) -> Result<Encoded> {
     let shape = group_shape(item, unit.rows.end - unit.rows.start)?;
     let dtype = shape.dtype;
-    let count = if dtype.is_float() { shape.rows * shape.cols } else { 0 };
+    let count = if dtype.holds_weights() { shape.rows * shape.cols } else { 0 };
     let mut values = buffers.values(count);
-    if dtype.is_float() {
-        to_f32(dtype, bytes, &mut values)?;
+    if dtype.holds_weights() {
+        item.elements.to_f32(bytes, &mut values)?;
     }
     let stats = GroupStats::of(&values);
     if stats.non_finite > 0 && item.finite {
@@ -339,7 +355,7 @@ fn encode(item: &Item<'_>, unit: &Unit, bytes: &[u8], buffers: &Buffers) -> Resu
         let cols = shape.cols.max(1);
         let row = unit.rows.start + (at / cols) as u64;
         let place = match item.source.info.shape.rank() {
-            0 | 1 => format!("index {row}"),
+            0 | 1 => format!("index {}", unit.rows.start * item.cols + at as u64),
             _ => format!("row {row}, column {}", at % cols),
         };
         return Err(Error::malformed(format!(

@@ -8,11 +8,13 @@ pub mod arch;
 pub mod block;
 pub mod config;
 pub mod convert;
+mod decode;
 pub mod error;
 pub mod export;
 pub mod fmath;
 pub mod format;
 pub mod general;
+pub mod ggml;
 pub mod import;
 pub mod io;
 pub mod limits;
@@ -28,6 +30,7 @@ pub mod tensor;
 pub mod token;
 
 pub use error::{Error, ErrorKind, Result, ResultExt};
+pub use ggml::GgmlType;
 pub use registry::{ArchEntry, BlockEntry, QuantEntry, Registry, TokenizerEntry};
 pub use tensor::{DType, Shape, TensorInfo};
 

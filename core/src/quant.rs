@@ -4,33 +4,7 @@ use std::marker::PhantomData;
 
 use crate::convert::first_non_finite;
 use crate::error::{Error, Result};
-
-/// Size of one block: rows must be a multiple of `elems`, and sizes in files are exact.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BlockSize {
-    /// Weights in a block.
-    pub elems: usize,
-    /// Bytes of a block.
-    pub bytes: usize,
-}
-
-impl BlockSize {
-    /// Bytes of `elems` weights, if they are whole blocks and the size fits.
-    #[must_use]
-    pub fn len_of(self, elems: u64) -> Option<u64> {
-        let block = self.elems as u64;
-        if !elems.is_multiple_of(block) {
-            return None;
-        }
-        (elems / block).checked_mul(self.bytes as u64)
-    }
-
-    /// Bits per weight.
-    #[must_use]
-    pub fn bits(self) -> f64 {
-        8.0 * self.bytes as f64 / self.elems as f64
-    }
-}
+pub use crate::tensor::BlockSize;
 
 /// What a type does with importance (one weight per column).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

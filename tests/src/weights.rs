@@ -133,12 +133,13 @@ impl Rows {
     #[must_use]
     pub fn slice(&self, from: usize, to: usize) -> Self {
         let (from, to) = (from.min(self.shape.rows), to.min(self.shape.rows));
-        let part = |width: usize| from * self.shape.cols * width..to * self.shape.cols * width;
+        let row_len = GroupShape { rows: 1, ..self.shape }.byte_len().unwrap_or(0);
+        let part = |row: usize| from * row..to * row;
         Self {
             name: self.name.clone(),
             shape: GroupShape { rows: to - from, ..self.shape },
-            bytes: self.bytes.get(part(self.shape.dtype.size())).unwrap_or_default().to_vec(),
-            values: self.values.get(part(1)).unwrap_or_default().to_vec(),
+            bytes: self.bytes.get(part(row_len)).unwrap_or_default().to_vec(),
+            values: self.values.get(part(self.shape.cols)).unwrap_or_default().to_vec(),
         }
     }
 

@@ -21,6 +21,7 @@ mod models;
 mod oracle;
 mod quant_golden;
 mod quant_laws;
+mod quantized_store;
 mod recipes;
 mod reference;
 mod report;

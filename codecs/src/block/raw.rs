@@ -1,14 +1,16 @@
 //! `raw`: the source bytes, verbatim.
 //!
 //! ```text
-//! byte 0 ..= rows*cols*size-1   elements in row order, little-endian, as in the source
+//! byte 0 ..= n-1   elements in row order, little-endian, as in the source; quantized ones as the
+//!                  blocks of their GGUF type; n is rows times the bytes of a row
 //! ```
 //!
 //! Value: what the source's element type says (`gmat_core::convert`); the exact bytes can be
 //! restored. The definition is `docs/block-formats.md`, section 1.
 //!
-//! Accepted name: `raw`. Limits: none; every element type and shape. Decoding to `f32` needs a
-//! floating point type.
+//! Accepted name: `raw`. Limits: none; every element type, and every shape whose rows are whole
+//! blocks. Decoding to `f32` needs a floating point type; blocks of a quantized type are restored
+//! and decoded by its codec.
 
 use gmat_core::block::{BlockFormat, EncodeInput, GroupShape};
 use gmat_core::{DType, Error, Result, convert};
@@ -55,15 +57,15 @@ impl BlockFormat for Raw {
     }
 
     fn max_len(&self, shape: GroupShape) -> Option<usize> {
-        shape.rows.checked_mul(shape.cols)?.checked_mul(shape.dtype.size())
+        shape.byte_len()
     }
 
     fn encode(&self, input: EncodeInput<'_>, out: &mut Vec<u8>) -> Result<()> {
         let EncodeInput { values, bytes, dtype, rows, cols } = input;
         let elems = rows.checked_mul(cols);
-        // The values of a float type say the same as the bytes, or the caller has mixed something
-        // up; integer types have none.
-        let values_fit = values.is_empty() && !dtype.is_float() || elems == Some(values.len());
+        // Values say the same as the bytes, or the caller has mixed something up; types that do not
+        // hold weights have none.
+        let values_fit = values.is_empty() && !dtype.holds_weights() || elems == Some(values.len());
         let bytes_fit = self.max_len(GroupShape { dtype, rows, cols }) == Some(bytes.len());
         if !(values_fit && bytes_fit) {
             return Err(Error::shape(format!(

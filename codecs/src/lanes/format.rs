@@ -98,7 +98,7 @@ impl<const N: usize, const BITS: u32, const ROWS: usize, const LEN: usize> Block
         self.check_dtype(dtype)?;
         let shape = GroupShape { dtype, rows, cols };
         let elems = Self::elems(shape, values.len())?;
-        if elems.checked_mul(dtype.size()) != Some(bytes.len()) {
+        if shape.byte_len() != Some(bytes.len()) {
             return Err(Error::shape(format!(
                 "{} bytes are not {elems} elements of {dtype}",
                 bytes.len()

@@ -3,14 +3,14 @@
 use std::ops::Range;
 
 use crate::arch::{Change, Taken};
-use crate::block::BlockFormat;
+use crate::decode::RowDecoder;
 use crate::error::{Error, Result, ResultExt};
 use crate::export::model;
 use crate::format::store::{Index, checksum, damaged, matrix};
 use crate::limits::GROUP_VALUES;
 use crate::pipeline::Buffers;
 use crate::registry::Registry;
-use crate::tensor::mem_len;
+use crate::tensor::{DType, mem_len};
 
 /// Values of a unit whose rows are columns of a larger matrix: every such unit decodes the whole
 /// matrix, so it should be large.
@@ -20,7 +20,7 @@ const TRANSPOSED_VALUES: u64 = 4 * GROUP_VALUES;
 pub(crate) struct Piece {
     pub(crate) index: Box<Index>,
     /// How its rows are stored.
-    format: &'static dyn BlockFormat,
+    format: RowDecoder,
     /// Its name in the source, for messages.
     pub(crate) name: String,
     taken: Taken,
@@ -42,15 +42,15 @@ impl Piece {
         first: u64,
         registry: &Registry,
     ) -> Result<Self> {
-        if !index.dtype.is_float() {
+        if !index.dtype.holds_weights() {
             return Err(Error::unsupported(format!(
                 "{} elements, which this architecture cannot hold",
                 index.dtype
             ))
             .with_hint("import without it (`\"include\": false`)"));
         }
-        let format = registry.block(&index.format)?;
-        let (rows, cols) = matrix(piece.taken.shape());
+        let format = RowDecoder::new(&index, registry)?;
+        let (rows, cols) = matrix(piece.taken.shape(), DType::F32);
         let (taken, change) = (piece.taken.clone(), piece.change);
         let name = piece.record.name.clone();
         let rows = first..first.saturating_add(rows);
@@ -109,7 +109,8 @@ impl Piece {
     /// Bytes that some rows of the output had in the source.
     pub(crate) fn source_len(&self, rows: &Range<u64>) -> u64 {
         let elements = self.elements(rows);
-        (elements.end - elements.start).saturating_mul(self.index.dtype.size() as u64)
+        let block = self.index.dtype.block();
+        (elements.end - elements.start).saturating_mul(block.bytes as u64) / block.elems as u64
     }
 
     /// Bytes that a unit needs at most: its values, those of a row group, and the stored groups.

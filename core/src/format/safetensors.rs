@@ -100,8 +100,8 @@ pub fn parse(json: &[u8], file_len: u64) -> Result<Header> {
 
 /// One entry by itself: known type, sane shape, offsets that fit both.
 fn checked(name: String, entry: &RawEntry, data_start: u64) -> Result<Entry> {
-    let dtype = DType::from_name(&entry.dtype).ok_or_else(|| {
-        let known = DType::ALL.map(DType::name);
+    let dtype = DType::from_plain_name(&entry.dtype).ok_or_else(|| {
+        let known = DType::PLAIN.map(DType::name);
         let error = Error::unsupported(format!(
             "unknown dtype `{}`; known are: {}",
             entry.dtype,

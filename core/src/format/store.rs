@@ -94,11 +94,11 @@ pub struct Index {
 }
 
 impl Index {
-    /// Rows and columns as the codecs see them. A tensor of one dimension has rows of one element,
-    /// so that it can be cut anywhere.
+    /// Rows and columns as the codecs see them. A tensor of one dimension has rows of one element
+    /// (or block), so that it can be cut anywhere.
     #[must_use]
     pub fn matrix(&self) -> (u64, u64) {
-        matrix(&self.shape)
+        matrix(&self.shape, self.dtype)
     }
 
     /// The rows of a group, if there is such a group.
@@ -121,6 +121,13 @@ impl Index {
             rows: mem_len(rows.end - rows.start)?,
             cols: mem_len(cols)?,
         })
+    }
+
+    /// Bytes that so many rows have in the source.
+    #[must_use]
+    pub fn source_len(&self, rows: u64) -> u64 {
+        let row = self.dtype.byte_len(self.matrix().1);
+        row.map_or(0, |len| len.saturating_mul(rows))
     }
 
     /// Statistics of the whole tensor.
@@ -226,7 +233,11 @@ impl Index {
         let (source_hash, fingerprint) = (at.array()?, at.array()?);
         let importance = f64::from_le_bytes(at.array()?);
         let (group_rows, count) = (at.u64()?, at.u64()?);
-        let (rows, _) = matrix(&shape);
+        let (rows, _) = matrix(&shape, dtype);
+        if dtype.byte_len(shape.cols()).is_none() {
+            let cols = shape.cols();
+            return Err(Error::malformed(format!("rows of {cols} are not whole `{dtype}` blocks")));
+        }
         if group_rows == 0 || count != rows.div_ceil(group_rows) || count > limits::ROW_GROUPS {
             return Err(Error::malformed(format!(
                 "{count} groups of {group_rows} rows do not make {rows} rows"
@@ -263,8 +274,12 @@ impl Index {
 
 /// Rows and columns of a shape as the codecs see them (see [`Index::matrix`]).
 #[must_use]
-pub fn matrix(shape: &Shape) -> (u64, u64) {
-    if shape.rank() <= 1 { (shape.elems(), 1) } else { (shape.rows(), shape.cols()) }
+pub fn matrix(shape: &Shape, dtype: DType) -> (u64, u64) {
+    if shape.rank() > 1 {
+        return (shape.rows(), shape.cols());
+    }
+    let block = dtype.block().elems as u64;
+    (shape.elems() / block, block)
 }
 
 fn check_head(head_bytes: &[u8]) -> Result<()> {

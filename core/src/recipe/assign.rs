@@ -83,7 +83,7 @@ fn choose(
         Some(other) => Ok(Choice { ty: other.name(), why: Why::Fallback { wanted: ty.name() } }),
         None => Err(Error::shape(format!(
             "rows of {cols} are not a multiple of the {} weights in a block of `{}`",
-            ty.block(),
+            ty.block().elems,
             ty.name()
         ))
         .with_hint("there is no substitute for this type: choose another for this tensor")),

@@ -92,7 +92,7 @@ impl<'a> Mixture<'a> {
 
     fn head(&self, tensor: &Tensor<'_>) -> Pick {
         use FileType::{Iq1M, Iq1S, Iq2M, Iq2S, Iq2Xs, Iq2Xxs, Iq3Xxs, Mxfp4Moe, Q8_0};
-        let fits = tensor.cols().is_multiple_of(self.mix.base().block());
+        let fits = self.mix.base().block().len_of(tensor.cols()).is_some();
         let ty = match self.mix {
             Mxfp4Moe | Q8_0 => Ty::Q8_0,
             _ if self.is_falcon() || !fits => Ty::Q8_0,

@@ -9,7 +9,7 @@
 pub use self::assign::{assign, needs_importance};
 pub use self::file_type::FileType;
 pub use self::recommend::recommend;
-pub use self::types::{base_type, block_elems, parse_type};
+pub use self::types::{base_type, parse_type};
 
 mod assign;
 mod file_type;

@@ -1,48 +1,13 @@
-//! The tensor types a GGUF file can hold, by name and block length, and what takes the place of a
-//! type whose block does not divide the row.
+//! What a recipe knows of tensor types: which hold weights, what their names mean, and what takes
+//! the place of a type whose block does not divide the row.
 //!
-//! Block lengths are those of the format (ggml's type table); the substitutes are the ones
-//! `llama-quantize` takes, so that an export has the tensor types its users expect.
+//! The substitutes are the ones `llama-quantize` takes, so that an export has the tensor types its
+//! users expect.
 
 use crate::error::Result;
+pub(crate) use crate::ggml::GgmlType as Ty;
 use crate::recipe::FileType;
 use crate::registry::unknown;
-
-/// Makes the enum, its names and its block lengths from one list.
-macro_rules! tensor_types {
-    ($($variant:ident $name:literal $block:literal),+ $(,)?) => {
-        /// A tensor type; only what a recipe needs to know of it.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub(crate) enum Ty { $($variant),+ }
-
-        impl Ty {
-            /// Every type, plain integers included.
-            pub(crate) const ALL: &[Self] = &[$(Self::$variant),+];
-
-            /// The name, lowercase.
-            pub(crate) const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name),+ }
-            }
-
-            /// Weights in a block; rows must be a multiple of it.
-            pub(crate) const fn block(self) -> u64 {
-                match self { $(Self::$variant => $block),+ }
-            }
-        }
-    };
-}
-
-tensor_types! {
-    F32 "f32" 1, F16 "f16" 1, Bf16 "bf16" 1,
-    Q4_0 "q4_0" 32, Q4_1 "q4_1" 32, Q5_0 "q5_0" 32, Q5_1 "q5_1" 32, Q8_0 "q8_0" 32,
-    Q2K "q2_k" 256, Q3K "q3_k" 256, Q4K "q4_k" 256, Q5K "q5_k" 256, Q6K "q6_k" 256,
-    Iq1S "iq1_s" 256, Iq1M "iq1_m" 256, Iq2Xxs "iq2_xxs" 256, Iq2Xs "iq2_xs" 256,
-    Iq2S "iq2_s" 256, Iq3Xxs "iq3_xxs" 256, Iq3S "iq3_s" 256,
-    Iq4Nl "iq4_nl" 32, Iq4Xs "iq4_xs" 256,
-    Tq1_0 "tq1_0" 256, Tq2_0 "tq2_0" 256,
-    Mxfp4 "mxfp4" 32, Nvfp4 "nvfp4" 64, Q1_0 "q1_0" 128, Q2_0 "q2_0" 64,
-    I8 "i8" 1, I16 "i16" 1, I32 "i32" 1, I64 "i64" 1, F64 "f64" 1,
-}
 
 impl Ty {
     /// Whether weights can be stored as this type; integers and `f64` are for other data.
@@ -50,15 +15,10 @@ impl Ty {
         !matches!(self, Self::I8 | Self::I16 | Self::I32 | Self::I64 | Self::F64)
     }
 
-    /// Whether it is a quantized type, and not plain numbers.
-    pub(crate) const fn is_quantized(self) -> bool {
-        self.block() > 1
-    }
-
     /// The type itself if its block divides rows of `cols`, else its substitute; `None` if it has
     /// none.
     pub(crate) fn fit(self, cols: u64) -> Option<Self> {
-        if cols.is_multiple_of(self.block()) {
+        if self.divides(cols) {
             return Some(self);
         }
         let substitute = match self {
@@ -79,7 +39,11 @@ impl Ty {
             // Already the smallest block: only plain numbers are left.
             _ => Self::F16,
         };
-        Some(if cols.is_multiple_of(substitute.block()) { substitute } else { Self::F16 })
+        Some(if substitute.divides(cols) { substitute } else { Self::F16 })
+    }
+
+    fn divides(self, cols: u64) -> bool {
+        self.block().len_of(cols).is_some()
     }
 
     /// The type meant by the name of a type or of a mix, in any case.
@@ -91,13 +55,6 @@ impl Ty {
         // A name that is both (`iq2_s`, whose mix is mostly `iq2_xs`) means the type.
         plain.or_else(|| FileType::from_name(name).map(FileType::base))
     }
-}
-
-/// Weights in a block of the tensor type of that exact (lowercase) name: every type that a GGUF
-/// file can hold, plain integers and `f64` included.
-#[must_use]
-pub fn block_elems(name: &str) -> Option<u64> {
-    Ty::ALL.iter().find(|ty| ty.name() == name).map(|ty| ty.block())
 }
 
 /// What a name means for a single tensor, in any case: a tensor type is itself, a mix is its base
@@ -127,16 +84,6 @@ pub(crate) fn unknown_type(name: &str) -> crate::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_are_unique_and_lowercase() {
-        for (at, ty) in Ty::ALL.iter().enumerate() {
-            assert_eq!(ty.name(), ty.name().to_ascii_lowercase());
-            assert!(Ty::ALL[at + 1..].iter().all(|other| other.name() != ty.name()));
-            assert_eq!(block_elems(ty.name()), Some(ty.block()));
-        }
-        assert_eq!(block_elems("q4_k_m"), None);
-    }
 
     #[test]
     fn per_tensor_names_mean_base_types() {

@@ -285,11 +285,12 @@ fn statistics(model: &Model, console: &mut Console) -> Result<()> {
     console.line(format!("  Min elements: {}", with_short(counts().min().unwrap_or(0))));
     console.line(format!("  Max elements: {}", with_short(counts().max().unwrap_or(0))));
     console.line("\nData types:");
-    for dtype in DType::ALL {
-        let tensors = model.tensors.iter().filter(|tensor| tensor.info.dtype == dtype).count();
-        if tensors > 0 {
-            console.line(format!("  {dtype}: {tensors}"));
-        }
+    let mut dtypes: BTreeMap<DType, usize> = BTreeMap::new();
+    for tensor in &model.tensors {
+        *dtypes.entry(tensor.info.dtype).or_default() += 1;
+    }
+    for (dtype, tensors) in dtypes {
+        console.line(format!("  {dtype}: {tensors}"));
     }
     Ok(())
 }
