@@ -1,36 +1,86 @@
 //! What the reference converter does for some architectures only.
 
-use gmat_core::Result;
 use gmat_core::config::ModelConfig;
+use gmat_core::format::gguf::Value;
 use gmat_core::token::{Special, Vocab};
+use gmat_core::{Error, Result};
 
 use super::config::TokenizerConfig;
 
 /// Class names whose converter is Llama's or derives from it.
-const LLAMA: [&str; 15] = [
+const LLAMA: [&str; 21] = [
+    "AfmoeForCausalLM",
     "ApertusForCausalLM",
     "ArceeForCausalLM",
     "GraniteForCausalLM",
     "GraniteMoeForCausalLM",
+    "GraniteMoeSWAForCausalLM",
     "GraniteMoeSharedForCausalLM",
+    "GraniteSWAForCausalLM",
     "IQuestCoderForCausalLM",
     "LLaMAForCausalLM",
+    "LlamaBidirectionalModel",
     "LlamaForCausalLM",
     "LlamaModel",
     "LlavaForConditionalGeneration",
+    "Ministral3ForCausalLM",
     "MistralForCausalLM",
     "MixtralForCausalLM",
+    "NanbeigeForCausalLM",
     "SmolLM3ForCausalLM",
     "VLlama3ForCausalLM",
     "VoxtralForConditionalGeneration",
 ];
 
+/// Classes with SentencePiece models that also say whether a space goes in front of the text.
+const PREFIXED: [&str; 5] = [
+    "Ernie4_5ForCausalLM",
+    "Ernie4_5_ForCausalLM",
+    "Ernie4_5_MoeForCausalLM",
+    "InternLM2ForCausalLM",
+    "InternLM3ForCausalLM",
+];
+
+/// Class names of GLM-4 and later, whose begin and end of turn no file names.
+const GLM: [&str; 8] = [
+    "Glm4ForCausalLM",
+    "Glm4MoeForCausalLM",
+    "Glm4MoeLiteForCausalLM",
+    "Glm4vForConditionalGeneration",
+    "Glm4vMoeForConditionalGeneration",
+    "Glm5NextForConditionalGeneration",
+    "GlmMoeDsaForCausalLM",
+    "GlmOcrForConditionalGeneration",
+];
+
+/// Class names of the first GLMs in HuggingFace's layout.
+const GLM_EDGE: [&str; 3] = ["ChatGLMForConditionalGeneration", "ChatGLMModel", "GlmForCausalLM"];
+
+/// Class names of the T5 family.
+const T5: [&str; 6] = [
+    "MT5ForConditionalGeneration",
+    "T5EncoderModel",
+    "T5ForConditionalGeneration",
+    "T5WithLMHeadModel",
+    "UMT5ForConditionalGeneration",
+    "UMT5Model",
+];
+
+/// Class names of ModernBERT.
+const MODERN_BERT: [&str; 3] =
+    ["ModernBertForMaskedLM", "ModernBertForSequenceClassification", "ModernBertModel"];
+
+/// Class names of EuroBERT.
+const EURO_BERT: [&str; 2] = ["EuroBertModel", "JinaEmbeddingsV5Model"];
+
 /// Class names of the Gemma family.
-const GEMMA: [&str; 5] = [
+const GEMMA: [&str; 7] = [
     "Gemma2ForCausalLM",
     "Gemma3ForCausalLM",
     "Gemma3ForConditionalGeneration",
     "Gemma3TextModel",
+    "Gemma3nForCausalLM",
+    "Gemma3nForConditionalGeneration",
     "GemmaForCausalLM",
 ];
 
@@ -53,17 +103,77 @@ pub(crate) fn is_phi3(model: &ModelConfig) -> bool {
     is(model, &PHI3)
 }
 
-/// Applies what the model's class asks for. `sentencepiece` says whether the vocabulary is one.
+/// Whether the rows that its SentencePiece model lacks stay padding, added tokens or not.
+pub(crate) fn is_t5(model: &ModelConfig) -> bool {
+    is(model, &T5)
+}
+
+/// Says how many types of tokens an encoder tells apart; `always` if it is one for sure.
+///
+/// # Errors
+/// `Malformed` if `type_vocab_size` of `config.json` is not a count, `Limit` if it is no `u32`.
+pub(crate) fn token_types(vocab: &mut Vocab, model: &ModelConfig, always: bool) -> Result<()> {
+    let count = match model.u64(&["type_vocab_size"])? {
+        Some(count) => count,
+        None if always => 1,
+        None => return Ok(()),
+    };
+    let count = u32::try_from(count)
+        .map_err(|_| Error::limit(format!("`type_vocab_size` is {count}, beyond 32 bits")))?;
+    vocab.extra.push(("tokenizer.ggml.token_type_count".to_owned(), Value::U32(count)));
+    Ok(())
+}
+
+/// Applies what the model's class asks for.
 ///
 /// # Errors
 /// `Malformed` if `vocab_size` of `config.json` is not a count.
 pub(crate) fn apply(
     vocab: &mut Vocab,
-    sentencepiece: bool,
     model: &ModelConfig,
     config: &TokenizerConfig,
 ) -> Result<()> {
+    let sentencepiece = vocab.model == "llama";
     let rows = model.u64(&["vocab_size"])?;
+    if is(model, &PREFIXED)
+        && let Some(prefix) = config.flag("add_prefix_space")
+    {
+        vocab.add_space_prefix = Some(prefix);
+    }
+    for (classes, roles) in [
+        (
+            &GLM[..],
+            &[
+                (Special::Bos, "[gMASK]"),
+                (Special::Eot, "<|user|>"),
+                (Special::Unk, "<|endoftext|>"),
+                (Special::Eom, "<|observation|>"),
+            ][..],
+        ),
+        (
+            &GLM_EDGE,
+            &[
+                (Special::Eos, "<|endoftext|>"),
+                (Special::Eot, "<|user|>"),
+                (Special::Unk, "<|endoftext|>"),
+                (Special::Bos, "<|endoftext|>"),
+            ],
+        ),
+    ] {
+        if !sentencepiece && is(model, classes) {
+            for (role, text) in roles {
+                name(vocab, *role, text);
+            }
+        }
+    }
+    if is(model, &MODERN_BERT) {
+        for flag in [&mut vocab.add_bos, &mut vocab.add_eos, &mut vocab.add_sep] {
+            flag.get_or_insert(true);
+        }
+    }
+    if is(model, &EURO_BERT) {
+        vocab.add_bos.get_or_insert(false);
+    }
     if is(model, &LLAMA) {
         if let Some(prefix) = config.flag("add_prefix_space") {
             vocab.add_space_prefix = Some(prefix);
@@ -96,4 +206,12 @@ pub(crate) fn apply(
         }
     }
     Ok(())
+}
+
+/// Gives the token of that text a role that no file gives to any.
+fn name(vocab: &mut Vocab, role: Special, text: &str) {
+    let place = vocab.tokens.iter().position(|t| t.added && t.text == text.as_bytes());
+    if let Some(id) = place.and_then(|place| u32::try_from(place).ok()) {
+        vocab.special.entry(role).or_insert(id);
+    }
 }
