@@ -17,7 +17,7 @@ use gmat_core::{Error, Result};
 use serde_json::Value;
 
 use self::known::Spelling;
-pub(crate) use self::names::{BERT, check, none, wordpiece};
+pub(crate) use self::names::{BERT, NAMES, WORDPIECE, check, none, wordpiece};
 use crate::hf::json::{Tokenizer, kind, parts};
 
 /// One step of splitting; patterns are in the spelling that they are compared in.
@@ -292,6 +292,70 @@ mod tests {
         let qwen = || chain(&[split(QWEN2), bytes(false)]);
         let r1 = "<｜begin▁of▁sentence｜>";
         assert_eq!(name_of(qwen(), json!({}), &[r1]).unwrap(), "deepseek-r1-qwen");
+    }
+
+    #[test]
+    fn rules_of_several_steps_are_told_apart() {
+        let of = |list: &[Value]| name_of(chain(list), json!({}), &[]).unwrap();
+        let digits = |each: bool| json!({"type": "Digits", "individual_digits": each});
+        let threes = r"(?=(\d{3})+(?!\d))";
+        assert_eq!(of(&[split(r"\p{N}+"), split(threes), bytes(false)]), "superbpe");
+        assert_eq!(of(&[digits(false), split(threes), bytes(false)]), "superbpe");
+        let chameleon = [
+            split("<sentinel:[0-9]+>"),
+            split("(IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z"),
+            split(r"([\t\n]|    |  )"),
+            digits(true),
+            json!({"type": "Punctuation", "behavior": "Isolated"}),
+            bytes(true),
+        ];
+        assert_eq!(of(&chameleon), "chameleon");
+        let gpt2 =
+            r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s";
+        assert_eq!(of(&[split(gpt2), bytes(false)]), "gpt-2");
+        assert_eq!(of(&[digits(true), split(gpt2), bytes(false)]), "smollm");
+        // The order of steps matters.
+        assert!(name_of(chain(&[bytes(true), digits(true)]), json!({}), &[]).is_err());
+    }
+
+    /// Names differ in whether a piece that is a token is merged at all. Where merging comes to the
+    /// same, any will do; where not, only one that does as the file says.
+    #[test]
+    fn merging_decides_where_it_matters() {
+        let o200k = "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+|[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
+        let tekken = || chain(&[split(o200k), bytes(false)]);
+        let model = |ignore: bool, merges: Value| {
+            json!({"model": {"type": "BPE", "ignore_merges": ignore,
+                "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": merges}})
+        };
+        let name = |ignore, merges| name_of(tekken(), model(ignore, merges), &[]);
+        assert_eq!(name(true, json!([])).unwrap(), "tekken");
+        assert_eq!(name(false, json!(["a b"])).unwrap(), "tekken");
+        let error = name(false, json!([])).unwrap_err();
+        assert!(error.message().contains("ignore_merges"), "{error}");
+        assert!(error.hint().unwrap().contains("--pre tekken"));
+        let cl100k = |ignore, merges, tokens: &[&str]| {
+            let list = [split(CL100K), bytes(false)];
+            name_of(chain(&list), model(ignore, merges), tokens).unwrap()
+        };
+        let glm = ["[gMASK]", "<sop>"];
+        assert_eq!(cl100k(true, json!([]), &glm), "glm4");
+        assert_eq!(cl100k(false, json!([]), &glm), "chatglm-bpe");
+        assert_eq!(cl100k(true, json!([]), &[]), "llama-bpe");
+        assert_eq!(cl100k(true, json!([]), &["<|begin_of_text|>"]), "llama-bpe");
+        assert_eq!(cl100k(false, json!([]), &[]), "dbrx");
+    }
+
+    #[test]
+    fn normalizers_are_refused_by_name() {
+        for kind in ["NFD", "NFKC", "Lowercase", "StripAccents"] {
+            let error =
+                name_of(bytes(true), json!({"normalizer": {"type": kind}}), &[]).unwrap_err();
+            assert!(error.message().contains(kind), "{error}");
+            assert!(error.hint().unwrap().contains("--pre gpt-2"));
+        }
+        let nfc = json!({"normalizer": {"type": "NFC"}});
+        assert_eq!(name_of(bytes(true), nfc, &[]).unwrap(), "olmo");
     }
 
     #[test]

@@ -5,6 +5,8 @@ mod golden;
 mod made;
 mod oracle;
 mod sources;
+mod unigram;
+mod wordpiece;
 
 use std::collections::BTreeMap;
 

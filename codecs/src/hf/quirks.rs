@@ -41,20 +41,25 @@ const PREFIXED: [&str; 5] = [
     "InternLM3ForCausalLM",
 ];
 
-/// Class names of GLM-4 and later, whose begin and end of turn no file names.
-const GLM: [&str; 8] = [
-    "Glm4ForCausalLM",
+/// Class names of mixture-of-experts GLMs, whose begin and end of turn no file names.
+const GLM_MOE: [&str; 5] = [
     "Glm4MoeForCausalLM",
     "Glm4MoeLiteForCausalLM",
-    "Glm4vForConditionalGeneration",
     "Glm4vMoeForConditionalGeneration",
     "Glm5NextForConditionalGeneration",
     "GlmMoeDsaForCausalLM",
-    "GlmOcrForConditionalGeneration",
 ];
 
-/// Class names of the first GLMs in HuggingFace's layout.
-const GLM_EDGE: [&str; 3] = ["ChatGLMForConditionalGeneration", "ChatGLMModel", "GlmForCausalLM"];
+/// Class names of dense GLMs.
+const GLM: [&str; 3] =
+    ["Glm4ForCausalLM", "Glm4vForConditionalGeneration", "GlmOcrForConditionalGeneration"];
+
+/// Class names of the GLMs before those.
+const CHAT_GLM: [&str; 3] = ["ChatGLMForConditionalGeneration", "ChatGLMModel", "GlmForCausalLM"];
+
+/// Starts of the class names of encoders that tell two types of tokens apart unless their config says
+/// otherwise.
+const TWO_TYPES: [&str; 4] = ["Bert", "Camembert", "Roberta", "XLMRoberta"];
 
 /// Class names of the T5 family.
 const T5: [&str; 6] = [
@@ -87,7 +92,7 @@ const GEMMA: [&str; 7] = [
 /// Class names of the Phi-3 family.
 const PHI3: [&str; 3] = ["Phi3ForCausalLM", "Phi4ForCausalLMV", "PhiMoEForCausalLM"];
 
-/// Rows of CodeLlama models, whose infill tokens no file names.
+/// Rows of CodeLlama models, whose end of turn no file names.
 const CODE_LLAMA_ROWS: u64 = 32_016;
 
 /// Rows of the small Granite models, which want no beginning of sequence.
@@ -113,8 +118,11 @@ pub(crate) fn is_t5(model: &ModelConfig) -> bool {
 /// # Errors
 /// `Malformed` if `type_vocab_size` of `config.json` is not a count, `Limit` if it is no `u32`.
 pub(crate) fn token_types(vocab: &mut Vocab, model: &ModelConfig, always: bool) -> Result<()> {
+    let two =
+        || TWO_TYPES.iter().any(|start| model.architecture().is_some_and(|n| n.starts_with(start)));
     let count = match model.u64(&["type_vocab_size"])? {
         Some(count) => count,
+        None if two() => 2,
         None if always => 1,
         None => return Ok(()),
     };
@@ -142,7 +150,7 @@ pub(crate) fn apply(
     }
     for (classes, roles) in [
         (
-            &GLM[..],
+            &GLM_MOE[..],
             &[
                 (Special::Bos, "[gMASK]"),
                 (Special::Eot, "<|user|>"),
@@ -151,12 +159,20 @@ pub(crate) fn apply(
             ][..],
         ),
         (
-            &GLM_EDGE,
+            &GLM,
             &[
                 (Special::Eos, "<|endoftext|>"),
                 (Special::Eot, "<|user|>"),
                 (Special::Unk, "<|endoftext|>"),
                 (Special::Bos, "<|endoftext|>"),
+            ],
+        ),
+        (
+            &CHAT_GLM,
+            &[
+                (Special::Eos, "<|endoftext|>"),
+                (Special::Eot, "<|user|>"),
+                (Special::Unk, "<|endoftext|>"),
             ],
         ),
     ] {
@@ -179,14 +195,7 @@ pub(crate) fn apply(
             vocab.add_space_prefix = Some(prefix);
         }
         if rows == Some(CODE_LLAMA_ROWS) {
-            for (role, id) in [
-                (Special::Prefix, 32_007),
-                (Special::Suffix, 32_008),
-                (Special::Middle, 32_009),
-                (Special::Eot, 32_010),
-            ] {
-                vocab.special.entry(role).or_insert(id);
-            }
+            vocab.special.entry(Special::Eot).or_insert(32_010);
         }
         if rows == Some(GRANITE_ROWS) {
             vocab.add_bos = Some(false);
@@ -195,14 +204,7 @@ pub(crate) fn apply(
     if sentencepiece && is(model, &GEMMA) {
         vocab.add_space_prefix = Some(false);
         if model.architecture() == Some("GemmaForCausalLM") {
-            for (role, id) in [
-                (Special::Prefix, 67),
-                (Special::Suffix, 69),
-                (Special::Middle, 68),
-                (Special::Eot, 107),
-            ] {
-                vocab.special.entry(role).or_insert(id);
-            }
+            vocab.special.entry(Special::Eot).or_insert(107);
         }
     }
     Ok(())

@@ -5,7 +5,7 @@ use gmat_core::token::TokenizerOptions;
 use gmat_core::{Error, Result};
 
 /// The names for BPE, sorted. Source: the runtime's look-up of `tokenizer.ggml.pre`.
-const NAMES: [&str; 91] = [
+pub(crate) const NAMES: [&str; 91] = [
     "a.x-4.0",
     "afmoe",
     "bailingmoe",
@@ -103,8 +103,8 @@ const NAMES: [&str; 91] = [
 /// what the reference converter calls BERT's.
 pub(crate) const BERT: &str = "bert-bge";
 
-/// Further names of that converter for WordPiece.
-const WORDPIECE: [&str; 4] = [BERT, "bert-bge-large", "default", "jina-v2-en"];
+/// That name and the others of that converter for WordPiece.
+pub(crate) const WORDPIECE: [&str; 4] = [BERT, "bert-bge-large", "default", "jina-v2-en"];
 
 /// The name for WordPiece, forced or not.
 ///

@@ -30,6 +30,14 @@ impl TokenizerSource for HfBpe {
         "hf-bpe"
     }
 
+    fn summary(&self) -> &'static str {
+        "byte-level BPE, from tokenizer.json"
+    }
+
+    fn pre_tokenizers(&self) -> &'static [&'static str] {
+        &pre::NAMES
+    }
+
     fn score(&self, files: &dyn FileSet) -> Result<Score> {
         Ok(match Outline::read(files)? {
             Some(outline) if outline.is_bpe() && outline.is_byte_level() => Score::Likely,

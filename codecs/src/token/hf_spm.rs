@@ -41,6 +41,10 @@ impl TokenizerSource for HfSpm {
         "hf-spm"
     }
 
+    fn summary(&self) -> &'static str {
+        "BPE on characters with bytes as fallback, from tokenizer.json"
+    }
+
     fn score(&self, files: &dyn FileSet) -> Result<Score> {
         Ok(match Outline::read(files)? {
             Some(outline)

@@ -39,6 +39,10 @@ impl TokenizerSource for SentencePiece {
         "sentencepiece"
     }
 
+    fn summary(&self) -> &'static str {
+        "SentencePiece BPE, from tokenizer.model"
+    }
+
     fn score(&self, files: &dyn FileSet) -> Result<Score> {
         let algorithm = files.read(FILE)?.as_deref().and_then(spm::sniff);
         if algorithm != Some(Algorithm::Bpe) {

@@ -46,6 +46,14 @@ impl TokenizerSource for Tiktoken {
         "tiktoken"
     }
 
+    fn summary(&self) -> &'static str {
+        "byte-level BPE, from tiktoken ranks"
+    }
+
+    fn pre_tokenizers(&self) -> &'static [&'static str] {
+        &pre::NAMES
+    }
+
     fn score(&self, files: &dyn FileSet) -> Result<Score> {
         let Some(_) = find(files)? else { return Ok(Score::No) };
         // A `tokenizer.json` beside it says more, above all how text is split.

@@ -58,6 +58,10 @@ impl TokenizerSource for Unigram {
         "unigram"
     }
 
+    fn summary(&self) -> &'static str {
+        "Unigram, from a SentencePiece model or tokenizer.json"
+    }
+
     fn score(&self, files: &dyn FileSet) -> Result<Score> {
         if find(files)?.is_some() {
             return Ok(Score::Certain);

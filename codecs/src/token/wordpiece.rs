@@ -50,6 +50,14 @@ impl TokenizerSource for WordPiece {
         "wordpiece"
     }
 
+    fn summary(&self) -> &'static str {
+        "WordPiece, from tokenizer.json or vocab.txt"
+    }
+
+    fn pre_tokenizers(&self) -> &'static [&'static str] {
+        &pre::WORDPIECE
+    }
+
     fn score(&self, files: &dyn FileSet) -> Result<Score> {
         Ok(match Outline::read(files)? {
             Some(outline) if outline.is_wordpiece() => Score::Likely,
