@@ -153,6 +153,7 @@ fn pre_name(file: &str, config: &ModelConfig, options: &TokenizerOptions) -> Res
         ("chatglm" | "glm4", _) => "chatglm-bpe",
         ("hunyuan" | "hunyuan_v1_moe", _) => "hunyuan",
         ("hunyuan_v1_dense", _) => "hunyuan-dense",
+        ("stablelm" | "stablelm_epoch", _) => "stablelm2",
         ("dbrx", _) | (_, "cl100k_base.tiktoken") => "dbrx",
         ("llama", _) => "llama-bpe",
         ("gpt_oss", _) | (_, "o200k_base.tiktoken") => "gpt-4o",

@@ -140,6 +140,25 @@ fn named_templates_are_kept_apart() {
 }
 
 #[test]
+fn templates_come_from_files_of_their_own() {
+    let files = files(&byte_level())
+        .with("chat_template.jinja", "D")
+        .with("additional_chat_templates/rag.jinja", "R")
+        .with("additional_chat_templates/notes.txt", "x");
+    let names = |files: &Files| -> Vec<String> {
+        files.plain_vocab().unwrap().templates.into_iter().map(|template| template.name).collect()
+    };
+    assert_eq!(names(&files), ["default", "rag"]);
+    let json = files.clone().with("tokenizer_config.json", r#"{"chat_template": "C"}"#);
+    assert_eq!(names(&json), ["default"]);
+    let older = files.without("chat_template.jinja").with(
+        "chat_template.json",
+        r#"{"chat_template": [{"name": "default", "template": "D"}, {"name": "t", "template": "T"}]}"#,
+    );
+    assert_eq!(names(&older), ["default", "t"]);
+}
+
+#[test]
 fn contradictions_are_refused() {
     type Edit<'a> = (&'a str, &'a dyn Fn(&mut Json));
     let edits: [Edit<'_>; 14] = [
