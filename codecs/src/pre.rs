@@ -132,7 +132,10 @@ fn force(closest: &str, what: String) -> Error {
 }
 
 fn unrecognised(steps: &[Step], traits: &Traits<'_>) -> Error {
-    let shown: Vec<String> = steps.iter().map(Step::shown).collect();
+    let mut shown: Vec<String> = steps.iter().take(MAX_SHOWN).map(Step::shown).collect();
+    if steps.len() > MAX_SHOWN {
+        shown.push(format!("{} more steps", steps.len() - MAX_SHOWN));
+    }
     let closest = known::CHAINS.iter().max_by(|a, b| {
         let likeness = |chain: &known::Chain| chain.likeness(steps);
         likeness(a).total_cmp(&likeness(b))
@@ -189,9 +192,21 @@ fn step(part: &Value) -> Step {
     }
 }
 
+/// Steps that an error message shows, and characters of each.
+const MAX_SHOWN: usize = 12;
+const MAX_STEP: usize = 600;
+
 impl Step {
     /// The step as an error message shows it.
     fn shown(&self) -> String {
+        let text = self.described();
+        match text.char_indices().nth(MAX_STEP) {
+            Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+            None => text,
+        }
+    }
+
+    fn described(&self) -> String {
         match self {
             Self::Split(text) => format!("split at `{text}`"),
             Self::SplitLike(text) => format!("split at `…{text}…`"),
@@ -371,6 +386,9 @@ mod tests {
         {
             assert!(name_of(pre, json!({}), &[]).is_err());
         }
+        let long = chain(&vec![split(&"x".repeat(100_000)); 100]);
+        let error = name_of(long, json!({}), &[]).unwrap_err();
+        assert!(error.message().len() < 10_000 && error.message().contains("88 more steps"));
         let prefix = json!({"type": "ByteLevel", "add_prefix_space": true});
         assert!(name_of(prefix, json!({}), &[]).is_err());
         let stripped = json!({"normalizer": {"type": "StripAccents"}});

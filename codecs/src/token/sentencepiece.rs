@@ -70,7 +70,7 @@ impl TokenizerSource for SentencePiece {
         pre::none(options)?;
         let names = TokenizerConfig::read(files)?;
         let json = Tokenizer::read(files)?;
-        let rows = config.u64(&["vocab_size_per_layer_input", "vocab_size"])?;
+        let rows = config.u64(&["vocab_size"])?;
         let fits = |id: u32| rows.is_none_or(|rows| u64::from(id) < rows);
 
         let mut tokens = Rows::default();
