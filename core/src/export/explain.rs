@@ -23,7 +23,8 @@ pub struct Decision {
     /// Whether an importance matrix weighs its columns.
     pub weighted: bool,
     /// Kind of the decision: `option` (`--tensor-type`), `per_tensor`, `expert_rule`, `rule`,
-    /// `target` (for a size), `recipe`, `kept` (F32, as runtimes want it), `fallback` (for its row length) or `generated`.
+    /// `target` (for a size), `stored` (quantized already), `recipe`, `kept` (F32, as runtimes want
+    /// it), `fallback` (for its row length) or `generated`.
     pub by: &'static str,
     /// The decision in words.
     pub why: String,

@@ -14,6 +14,7 @@ mod damage;
 mod explain;
 mod fit;
 mod importance;
+mod keep;
 mod model;
 mod pieces;
 mod plan;

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::arch::{Change, Taken};
+use crate::block::GroupShape;
 use crate::decode::RowDecoder;
 use crate::error::{Error, Result, ResultExt};
 use crate::export::model;
@@ -10,7 +11,7 @@ use crate::format::store::{Index, checksum, damaged, matrix};
 use crate::limits::GROUP_VALUES;
 use crate::pipeline::Buffers;
 use crate::registry::Registry;
-use crate::tensor::{DType, mem_len};
+use crate::tensor::{BlockSize, DType, mem_len};
 
 /// Values of a unit whose rows are columns of a larger matrix: every such unit decodes the whole
 /// matrix, so it should be large.
@@ -140,9 +141,61 @@ impl Piece {
         bytes: &[u8],
         buffers: &Buffers,
     ) -> Result<Vec<f32>> {
-        let out = self.elements(rows);
-        let needed = self.taken.needed(&out);
-        let mut values = buffers.values(mem_len(out.end - out.start)?);
+        let elements = self.elements(rows);
+        let mut values = buffers.values(mem_len(elements.end - elements.start)?);
+        let mut whole = buffers.values(0);
+        let one = BlockSize { elems: 1, bytes: 1 };
+        let decode = |own: &[u8], shape, to: &mut [f32]| self.format.decode(own, shape, to);
+        self.gather(rows, groups, bytes, one, &mut values, &mut whole, decode)?;
+        buffers.put_values(whole);
+        self.change.apply(&mut values);
+        Ok(values)
+    }
+
+    /// The blocks of some rows of the output, as they are stored, if that is what a type wants;
+    /// every row group touched is checked first.
+    ///
+    /// # Errors
+    /// As [`Self::values`].
+    pub(crate) fn blocks(
+        &self,
+        ty: &str,
+        rows: &Range<u64>,
+        groups: &Range<usize>,
+        bytes: &[u8],
+        buffers: &Buffers,
+    ) -> Result<Option<Vec<u8>>> {
+        if !is_copied(self.index.dtype, &self.taken, self.change, ty) {
+            return Ok(None);
+        }
+        let elements = self.elements(rows);
+        let block = self.index.dtype.block();
+        let len = block.len_of(elements.end - elements.start);
+        let mut blocks = buffers.bytes();
+        blocks.resize(mem_len(len.ok_or_else(outside)?)?, 0);
+        let mut whole = buffers.bytes();
+        let restore = |own: &[u8], shape, to: &mut [u8]| self.format.restore(own, shape, to);
+        self.gather(rows, groups, bytes, block, &mut blocks, &mut whole, restore)?;
+        buffers.put(whole);
+        Ok(Some(blocks))
+    }
+
+    /// Fills `out` with some rows of the output; `decode` makes `block.bytes` items of as many
+    /// elements as a block has.
+    #[expect(clippy::too_many_arguments, reason = "two callers, just above")]
+    fn gather<T: Copy + Default>(
+        &self,
+        rows: &Range<u64>,
+        groups: &Range<usize>,
+        bytes: &[u8],
+        block: BlockSize,
+        out: &mut [T],
+        whole: &mut Vec<T>,
+        decode: impl Fn(&[u8], GroupShape, &mut [T]) -> Result<()>,
+    ) -> Result<()> {
+        let items = |elements: u64| mem_len(elements / block.elems as u64 * block.bytes as u64);
+        let wanted = self.elements(rows);
+        let needed = self.taken.needed(&wanted);
         let (_, cols) = self.index.matrix();
         let mut rest = bytes;
         for number in groups.clone() {
@@ -152,28 +205,27 @@ impl Piece {
             let group_rows = self.index.group_rows(number);
             let group = group_rows.start * cols..group_rows.end * cols;
             let within = group.start.max(needed.start)..group.end.min(needed.end);
+            let len = items(group.end - group.start)?;
             if self.taken.is_whole() && within == group {
-                let start = mem_len(group.start - out.start)?;
-                let to = values.get_mut(start..start + shape.rows * shape.cols);
-                self.format.decode(own, shape, to.ok_or_else(outside)?).context(place)?;
+                let start = items(group.start - wanted.start)?;
+                let to = out.get_mut(start..start + len).ok_or_else(outside)?;
+                decode(own, shape, to).context(place)?;
                 continue;
             }
-            let mut whole = buffers.values(shape.rows * shape.cols);
-            self.format.decode(own, shape, &mut whole).context(place)?;
+            whole.resize(len, T::default());
+            decode(own, shape, whole).context(place)?;
             let from = whole
-                .get(mem_len(within.start - group.start)?..mem_len(within.end - group.start)?)
+                .get(items(within.start - group.start)?..items(within.end - group.start)?)
                 .ok_or_else(outside)?;
             let mut result = Ok(());
-            self.taken.copies(&within, &out, |copy| {
+            self.taken.copies(&within, &wanted, |copy| {
                 if result.is_ok() {
-                    result = copy_values(copy, from, &mut values);
+                    result = copy_items(copy, items, from, out);
                 }
             });
             result?;
-            buffers.put_values(whole);
         }
-        self.change.apply(&mut values);
-        Ok(values)
+        Ok(())
     }
 
     /// The bytes of a row group at the start of `rest`, compared with their checksum.
@@ -199,10 +251,22 @@ fn outside() -> Error {
     Error::shape("rows outside their tensor")
 }
 
-fn copy_values(copy: crate::arch::Copy, from: &[f32], to: &mut [f32]) -> Result<()> {
-    let (start, len) = (mem_len(copy.from)?, mem_len(copy.len)?);
+/// Whether elements of a type, seen like this, are those of tensor type `ty` without being decoded.
+pub(crate) fn is_copied(dtype: DType, taken: &Taken, change: Change, ty: &str) -> bool {
+    let same = matches!(dtype, DType::Ggml(stored) if stored.name() == ty);
+    same && change == Change::None && taken.keeps_blocks(dtype.block().elems as u64)
+}
+
+/// Copies numbers, or the bytes of whole blocks; `items` are those of so many elements.
+fn copy_items<T: Copy>(
+    copy: crate::arch::Copy,
+    items: impl Fn(u64) -> Result<usize>,
+    from: &[T],
+    to: &mut [T],
+) -> Result<()> {
+    let (start, len) = (items(copy.from)?, items(copy.len)?);
     let from = from.get(start..start + len).ok_or_else(outside)?;
-    let to = to.get_mut(mem_len(copy.to)?..).ok_or_else(outside)?;
+    let to = to.get_mut(items(copy.to)?..).ok_or_else(outside)?;
     if copy.stride == 1 {
         to.get_mut(..len).ok_or_else(outside)?.copy_from_slice(from);
         return Ok(());

@@ -10,6 +10,7 @@ use crate::export::check::check;
 use crate::export::explain::Decision;
 use crate::export::fit::Fitted;
 use crate::export::importance::{Importance, Weighing, Weights};
+use crate::export::keep::{self, is_copied, stated_type, stays};
 use crate::export::model::{Placed, architecture, model_config, place_all};
 use crate::export::pieces::Piece;
 use crate::export::split::{OutputFile, split};
@@ -127,6 +128,7 @@ impl<'a> ExportPlan<'a> {
             let named = Named { sources: &named, gguf: &tensor.name, slices };
             let wanted = wishes.of(&named, registry)?;
             let wanted = wanted.or_else(|| fitted?.wish(&tensor.name));
+            let wanted = wanted.or_else(|| stays(&tensor));
             keys.push((tensor, dims, wanted));
         }
         if let Some(id) =
@@ -167,7 +169,8 @@ impl<'a> ExportPlan<'a> {
                 Why::KeptF32 { overridden: true, .. } => kept += 1,
                 _ => {}
             }
-            let weights = weighing.weights(&tensor.name, &dims, quant)?;
+            let copied = is_copied(&tensor, quant.name());
+            let weights = weighing.weights(&tensor.name, &dims, quant, copied)?;
             let source = source_names(&tensor);
             let output = stored(store, tensor, dims, quant, weights, registry)?;
             decisions.push(Decision::new(source, &output, file_type, &choice, wish.as_ref()));
@@ -231,7 +234,8 @@ impl<'a> ExportPlan<'a> {
         };
         notes.extend(general::write(&facts, &mut meta)?);
         arch.metadata(&model, &mut meta).context(|| "the model's config".to_owned())?;
-        meta.set("general.file_type", file_type.id());
+        notes.extend(keep::notes(&decisions));
+        meta.set("general.file_type", stated_type(file_type, &decisions).id());
         meta.set("general.quantization_version", 2u32);
         if let Some(vocab) = vocab {
             let vocab_size = model.u64(&["vocab_size"])?;

@@ -88,6 +88,19 @@ impl Rows {
         Ok(Self { values, cols, first: unit.rows.start, weights, ones })
     }
 
+    /// The rows of a unit as they are stored, if they are of the wanted type already.
+    pub(crate) fn copied(
+        output: &Output,
+        unit: &Unit,
+        input: Option<&Input<'_>>,
+        buffers: &Buffers,
+    ) -> Result<Option<Vec<u8>>> {
+        let (Data::Stored(pieces), Some(input)) = (&output.data, input) else { return Ok(None) };
+        let piece = pieces.get(unit.piece).ok_or_else(no_such)?;
+        let (ty, bytes) = (output.quant.name(), input.bytes.as_ref().as_ref());
+        piece.blocks(ty, &unit.rows, &input.groups, bytes, buffers)
+    }
+
     /// The rows in parts with common weights, in order.
     pub(crate) fn parts(&self) -> Result<Vec<Part<'_>>> {
         let Some(weights) = &self.weights else {

@@ -54,14 +54,21 @@ impl ExportPlan<'_> {
             |unit, input| {
                 let output =
                     outputs.get(unit.output).ok_or_else(|| Error::shape("no such unit"))?;
-                let rows = Rows::of(output, unit, input.as_ref(), &buffers);
-                let quantized = rows.and_then(|rows| {
+                let make = || {
+                    let copied = Rows::copied(output, unit, input.as_ref(), &buffers)?;
+                    let copied = match copied {
+                        Some(bytes) if !compare => {
+                            return Ok(Quantized { bytes, damage: Damage::default() });
+                        }
+                        copied => copied,
+                    };
+                    let rows = Rows::of(output, unit, input.as_ref(), &buffers)?;
                     let rows_of = || format!("rows {} to {}", unit.rows.start, unit.rows.end - 1);
-                    let quantized = quantize(output, &rows, search, compare, &buffers);
+                    let quantized = quantize(output, &rows, copied, search, compare, &buffers);
                     buffers.put_values(rows.values);
                     quantized.context(rows_of)
-                });
-                quantized.context(|| place(unit))
+                };
+                make().context(|| place(unit))
             },
             |unit, quantized| {
                 let Some(output) = outputs.get(unit.output) else { return Ok(()) };
@@ -107,10 +114,11 @@ fn source_len(output: &Output) -> u64 {
     }
 }
 
-/// The bytes of some rows in the output.
+/// The bytes of some rows in the output; `copied` are these already, if they are stored like that.
 fn quantize(
     output: &Output,
     rows: &Rows,
+    copied: Option<Vec<u8>>,
     search: Search,
     compare: bool,
     buffers: &Buffers,
@@ -120,7 +128,8 @@ fn quantize(
         let len = block.len_of(values as u64);
         mem_len(len.ok_or_else(|| Error::shape("rows are not whole blocks"))?)
     };
-    let mut bytes = buffers.bytes();
+    let done = copied.is_some();
+    let mut bytes = copied.unwrap_or_else(|| buffers.bytes());
     bytes.resize(len(rows.values.len())?, 0);
     let mut out = bytes.as_mut_slice();
     let mut damage = Damage::default();
@@ -132,7 +141,9 @@ fn quantize(
             .split_at_mut_checked(len(part.values.len())?)
             .ok_or_else(|| Error::shape("more rows than their bytes"))?;
         let cx = QuantCx { search, ..QuantCx::standard(rows.cols, part.importance) };
-        quant.quantize(part.values, &cx, now)?;
+        if !done {
+            quant.quantize(part.values, &cx, now)?;
+        }
         if compare {
             damage.add(quant, part.values, &cx, now, buffers)?;
         }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::{ExportConfig, Quantization, Target};
 use crate::error::Result;
+use crate::export::keep::stays;
 use crate::export::model::{architecture, model_config, place_all};
 use crate::recipe::recommend;
 use crate::registry::Registry;
@@ -55,6 +56,7 @@ pub fn suggest(
         let source = tensor.sources().next().unwrap_or_default();
         let elems = tensor.shape.elems();
         let (name, _) = recommend(source, &tensor.name, elems, importance, high, medium);
+        let name = stays(&tensor).map_or(name, |wish| wish.ty);
         *counts.entry(name.to_owned()).or_insert(0) += 1;
         for piece in &tensor.pieces {
             // A tensor that is split has one entry: the type of its first part by name.
