@@ -28,7 +28,7 @@ impl Files {
     fn of(folder: &str) -> Self {
         let folder = format!("{}/data/{folder}", env!("CARGO_MANIFEST_DIR"));
         let mut files = Self::default();
-        for entry in std::fs::read_dir(folder).unwrap() {
+        for entry in std::fs::read_dir(folder).into_iter().flatten() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_str().unwrap().to_owned();
             if path.is_file() && !name.ends_with(".safetensors") {
