@@ -105,6 +105,7 @@ impl<'a> ExportPlan<'a> {
         let arch = architecture(registry, &model, options.arch)?;
         let placed = place_all(metadata, arch, &model, &config.tensor_map, &mut notes)?;
         let mut warnings = check(metadata, arch, &model, &placed)?;
+        warnings.extend(arch.caveat().map(str::to_owned));
         let generated = arch.generated(&model)?;
         let file_type = match fitted {
             Some(fitted) => fitted.file_type,
@@ -295,7 +296,14 @@ fn stored(
     weights: Weights,
     registry: &Registry,
 ) -> Result<Output> {
-    let elems = tensor.shape.elems();
+    let (elems, rank) = (tensor.shape.elems(), tensor.shape.rank());
+    if rank > 4 {
+        return Err(Error::shape(format!(
+            "tensor `{}` has {rank} dimensions; GGUF files hold at most 4",
+            tensor.name
+        ))
+        .with_hint("import without it (`\"include\": false`)"));
+    }
     let len = quant.block().len_of(elems).ok_or_else(|| {
         Error::shape(format!(
             "tensor `{}` has {elems} elements, which are not whole blocks of `{}`",

@@ -50,7 +50,12 @@ pub(crate) fn run(
         }
         read => read?,
     };
-    if vocab.is_none() && !args.no_tokenizer {
+    // Nobody loads a file that keeps the names of the source anyway.
+    let loadable = match args.arch.as_deref() {
+        Some(name) => registry.arch(name)?.caveat().is_none(),
+        None => true,
+    };
+    if vocab.is_none() && !args.no_tokenizer && loadable {
         return Err(Error::unsupported(
             "the store has no tokenizer, without which llama.cpp does not load a model",
         )
