@@ -1,5 +1,6 @@
 //! A SafeTensors model: one file, or the shards of a folder, as one list of tensors.
 
+mod catalog;
 mod claim;
 mod dequant;
 mod derived;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::claim::Catalog;
+use super::catalog::Catalog;
 use super::method::Method;
 use super::{Model, SourceTensor};
 use crate::config::ModelConfig;
