@@ -1,22 +1,32 @@
 //! What decoder-only language models have in common: hyperparameters and their GGUF keys, rotary
 //! embeddings, and the usual tensor names. An architecture is composed of these parts.
 
-pub(crate) use self::expected::expected;
+pub(crate) use self::expected::{Needs, dim, expected, norms_of_heads};
 pub(crate) use self::experts::{EXPERTS, Experts, ROUTER, SHARED_EXPERT, write_size};
+pub(crate) use self::gemma::{
+    GEMMA_EMBEDDINGS, GEMMA_NORMS, GEMMA_QK_NORMS, GEMMA_SANDWICH_NORMS, check_gemma,
+};
 pub(crate) use self::hparams::{ClassDefaults, Epsilon, Hparams, MAX_WIDTH};
 pub(crate) use self::left_out::dropped;
 pub(crate) use self::names::{
-    ATTENTION, FEED_FORWARD, INTERLEAVED_ATTENTION, Leaves, Module, NORMS, Names, QK_NORMS, Target,
-    modules,
+    ATTENTION, BIASED_EMBEDDINGS, BIASED_NORMS, FEED_FORWARD, FUSED_FEED_FORWARD,
+    INTERLEAVED_ATTENTION, Leaves, Module, NORMS, Names, QK_NORMS, TIED_EMBEDDINGS, Target,
+    first_half, modules, second_half,
 };
-pub(crate) use self::rope::Rope;
+pub(crate) use self::output::{no_output, write_factor, write_granite_factors};
+pub(crate) use self::rope::{Rope, Scaling, original_context};
+pub(crate) use self::sliding::{Pattern, Sliding};
 
 mod expected;
 mod experts;
+mod gemma;
 mod hparams;
 mod left_out;
+mod long;
 mod names;
+mod output;
 mod rope;
+mod sliding;
 
 use gmat_core::arch::Score;
 use gmat_core::config::ModelConfig;
@@ -51,6 +61,11 @@ pub(crate) struct Computes {
 impl Computes {
     /// A gated network without experts.
     pub(crate) const DENSE: Self = Self { activations: &["silu", "swish"], experts: false };
+    /// A network with the tanh approximation of GELU, which runtimes use for the exact one as well.
+    pub(crate) const GELU: Self = Self {
+        activations: &["gelu_pytorch_tanh", "gelu", "gelu_new", "gelu_fast"],
+        experts: false,
+    };
     /// A mixture of such networks.
     pub(crate) const EXPERTS: Self = Self { experts: true, ..Self::DENSE };
 
@@ -84,18 +99,69 @@ impl Computes {
     }
 }
 
+/// Refuses a config that sets an option which runtimes do not know for an architecture.
+///
+/// # Errors
+/// `Unsupported`, naming the key; `Malformed` if it is neither true nor false.
+pub(crate) fn refuse_true(config: &ModelConfig, key: &str, arch: &str) -> Result<()> {
+    match config.bool(&[key])? {
+        Some(true) => Err(Error::unsupported(format!(
+            "`{key}` in {} is true, which runtimes do not know for `{arch}`",
+            config.place_of(&[key])
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// Rotary embeddings of an architecture for which runtimes read no tensor of factors.
 ///
 /// # Errors
 /// As [`Rope::read`]; `Unsupported` for a scaling that would need such a tensor.
 pub(crate) fn key_only_rope(config: &ModelConfig, theta: f64, arch: &str) -> Result<Rope> {
-    let rope = Rope::read(config, theta)?;
-    if matches!(rope.scaling, rope::Scaling::Llama3 { .. }) {
-        return Err(Error::unsupported(format!(
-            "`rope_type` in `config.json` is `llama3`, which runtimes do not know for `{arch}`"
-        )));
+    without_tensor(Rope::read(config, theta)?, arch)
+}
+
+/// The same for heads of which only a share may be rotated.
+///
+/// # Errors
+/// As [`Rope::read_partial`]; `Unsupported` for a scaling that would need such a tensor.
+pub(crate) fn partial_rope(
+    config: &ModelConfig,
+    theta: f64,
+    share: f64,
+    arch: &str,
+) -> Result<Rope> {
+    without_tensor(Rope::read_partial(config, theta, share)?, arch)
+}
+
+/// The same without any scaling.
+///
+/// # Errors
+/// As [`Rope::read_partial`]; `Unsupported` for a scaling.
+pub(crate) fn unscaled_rope(
+    config: &ModelConfig,
+    theta: f64,
+    share: f64,
+    arch: &str,
+) -> Result<Rope> {
+    let rope = Rope::read_partial(config, theta, share)?;
+    match rope.scaling {
+        Scaling::None => Ok(rope),
+        _ => Err(Error::unsupported(format!(
+            "`rope_type` in `config.json`: runtimes do not scale rotary embeddings for `{arch}`"
+        ))),
     }
-    Ok(rope)
+}
+
+fn without_tensor(rope: Rope, arch: &str) -> Result<Rope> {
+    let kind = match rope.scaling {
+        Scaling::Llama3 { .. } => "llama3",
+        Scaling::Long { .. } => "longrope",
+        _ => return Ok(rope),
+    };
+    Err(Error::unsupported(format!(
+        "`rope_type` in `config.json` is `{kind}`, which runtimes do not know for `{arch}`"
+    )))
 }
 
 /// A JSON number as the 32-bit float that GGUF holds.

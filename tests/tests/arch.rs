@@ -14,7 +14,8 @@ use safetensors::SafeTensors;
 use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
 
-const MODELS: [&str; 7] = ["llama3", "llama2", "mistral", "qwen2", "qwen3", "mixtral", "qwen3_moe"];
+const MODELS: [&str; 9] =
+    ["llama3", "llama2", "mistral", "qwen2", "qwen3", "mixtral", "qwen3_moe", "gemma2", "phi3"];
 
 fn data() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("data/oracle")
@@ -308,7 +309,12 @@ fn what_a_file_could_not_hold_is_refused() {
         ("qwen3", json!({"hidden_act": "gelu"}), "hidden_act"),
         ("llama2", json!({"draft_vocab_size": 9}), "draft_vocab_size"),
         ("qwen3", json!({"rope_scaling": {"rope_type": "llama3"}}), "llama3"),
-        ("llama3", json!({"rope_scaling": {"rope_type": "longrope"}}), "longrope"),
+        (
+            "llama3",
+            json!({"rope_scaling": {"rope_type": "longrope", "short_factor": [1],
+                "long_factor": [1]}}),
+            "longrope",
+        ),
     ] {
         let config = changed(model, &changes);
         let error = arch_of(&config).metadata(&config, &mut Meta::new()).err().unwrap();

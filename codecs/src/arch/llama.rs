@@ -5,7 +5,7 @@
 //! the GGUF specification of the ggml project.
 //!
 //! Accepted classes: [`Llama::hf_names`]; or a nested config of type `llama` or `mistral`.
-//! Limits: no mixtures of experts, full rotary embeddings only.
+//! Limits: full rotary embeddings only.
 
 use gmat_core::arch::{Expected, Generated, ModelArch, Placement, Score};
 use gmat_core::config::ModelConfig;
@@ -118,9 +118,7 @@ impl ModelArch for Llama {
 
     fn generated(&self, config: &ModelConfig) -> Result<Vec<Generated>> {
         let hparams = Self::hparams(config)?;
-        let factors = Self::rope(config)?.llama3_factors(hparams.head_dim);
-        let generated = |values| Generated { name: "rope_freqs.weight".to_owned(), values };
-        Ok(factors.map(generated).into_iter().collect())
+        Ok(Self::rope(config)?.llama3_tensor(hparams.head_dim))
     }
 
     fn expected(&self, config: &ModelConfig) -> Result<Vec<Expected>> {

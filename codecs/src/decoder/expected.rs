@@ -11,8 +11,8 @@ use gmat_core::error::Result;
 use super::Hparams;
 use super::names::{EMBEDDINGS, Leaves, Module, Target};
 
-/// What a model of these sizes has: the modules outside the layers, then those of `layered` in each
-/// layer. The modules named in `biases` need their bias, the others may have one.
+/// What a model of these sizes has: the usual modules outside the layers, then those of `layered` in
+/// each layer. The modules named in `biases` need their bias, the others may have one.
 ///
 /// # Errors
 /// `Malformed` if `vocab_size` is not a number.
@@ -22,44 +22,109 @@ pub(crate) fn expected(
     layered: &[&[Module]],
     biases: &[&str],
 ) -> Result<Vec<Expected>> {
-    let vocabulary = config.u64(&["vocab_size"])?;
-    let mut out = Vec::new();
-    let mut add = |prefix: &str, module: &Module| {
-        for Target { name: target, .. } in module.targets {
-            let Some(dims) = dims(target, hparams, vocabulary) else { continue };
-            let name = |leaf: &str| format!("{prefix}{target}.{leaf}");
-            if module.leaves == Leaves::WeightAndBias {
-                out.push(Expected {
-                    name: name("bias"),
-                    dims: dims.first().copied().into_iter().collect(),
-                    optional: !biases.contains(target),
-                });
-            }
-            out.push(Expected { name: name("weight"), dims, optional: *target == "output" });
+    Needs { biases, ..Needs::of(layered) }.list(config, hparams)
+}
+
+/// What runtimes need of a model.
+pub(crate) struct Needs<'a> {
+    /// Modules outside the layers.
+    pub(crate) global: &'a [&'a [Module]],
+    /// Modules of every layer.
+    pub(crate) layered: &'a [&'a [Module]],
+    /// Targets that need their bias; others may have one.
+    pub(crate) biases: &'a [&'a str],
+    /// Targets that may be absent.
+    pub(crate) optional: &'a [&'a str],
+    /// Shapes that are not the usual ones, by target.
+    pub(crate) shape: fn(&str, &Hparams) -> Option<Vec<Dim>>,
+}
+
+impl<'a> Needs<'a> {
+    /// The usual modules outside the layers and these in the layers, of the usual shapes.
+    pub(crate) fn of(layered: &'a [&'a [Module]]) -> Self {
+        Self {
+            global: &[EMBEDDINGS],
+            layered,
+            biases: &[],
+            optional: &["output"],
+            shape: |_, _| None,
         }
-    };
-    EMBEDDINGS.iter().for_each(|module| add("", module));
-    for layer in 0..hparams.layers {
-        let prefix = format!("blk.{layer}.");
-        layered.iter().flat_map(|table| table.iter()).for_each(|module| add(&prefix, module));
     }
-    Ok(out)
+
+    /// The tensors of a model of these sizes.
+    ///
+    /// # Errors
+    /// `Malformed` if `vocab_size` is not a number.
+    pub(crate) fn list(&self, config: &ModelConfig, hparams: &Hparams) -> Result<Vec<Expected>> {
+        let vocabulary = config.u64(&["vocab_size"])?;
+        let mut out = Vec::new();
+        let mut add = |prefix: &str, module: &Module| {
+            for Target { name: target, .. } in module.targets {
+                let usual = || usual(module.source, target, hparams, vocabulary);
+                let Some(dims) = (self.shape)(target, hparams).or_else(usual) else { continue };
+                let name = |leaf: &str| format!("{prefix}{target}.{leaf}");
+                let optional = self.optional.contains(target);
+                if module.leaves == Leaves::WeightAndBias {
+                    out.push(Expected {
+                        name: name("bias"),
+                        dims: dims.first().copied().into_iter().collect(),
+                        optional: !self.biases.contains(target),
+                    });
+                }
+                out.push(Expected { name: name("weight"), dims, optional });
+            }
+        };
+        self.global.iter().flat_map(|table| table.iter()).for_each(|module| add("", module));
+        for layer in 0..hparams.layers {
+            let prefix = format!("blk.{layer}.");
+            let modules = self.layered.iter().flat_map(|table| table.iter());
+            modules.for_each(|module| add(&prefix, module));
+        }
+        Ok(out)
+    }
+}
+
+/// Shapes of norms of queries and keys that each head has for itself.
+pub(crate) fn norms_of_heads(target: &str, sizes: &Hparams) -> Option<Vec<Dim>> {
+    let (heads, keys): (_, &[&str]) = match target {
+        "attn_q_norm" => (sizes.heads, &["num_attention_heads"]),
+        "attn_k_norm" => (sizes.kv_heads, &["num_key_value_heads"]),
+        _ => return None,
+    };
+    Some(vec![dim(heads, keys), dim(sizes.head_dim, &["head_dim"])])
+}
+
+/// A dimension of known size.
+pub(crate) fn dim(size: u64, keys: &'static [&'static str]) -> Dim {
+    Dim { size: Some(size), keys }
 }
 
 /// The shape of a module's weight, slowest dimension first; its bias has the first one alone.
-fn dims(target: &str, hparams: &Hparams, vocabulary: Option<u64>) -> Option<Vec<Dim>> {
-    let dim = |size: u64, keys: &'static [&'static str]| Dim { size: Some(size), keys };
+fn usual(
+    source: &str,
+    target: &str,
+    hparams: &Hparams,
+    vocabulary: Option<u64>,
+) -> Option<Vec<Dim>> {
     let vocabulary = Dim { size: vocabulary, keys: &["vocab_size"] };
     let hidden = dim(hparams.embedding, &["hidden_size"]);
-    let inner = dim(hparams.feed_forward, &["intermediate_size"]);
+    let fused = source.ends_with("gate_up_proj") && target == "ffn_up";
+    let inner = dim(hparams.feed_forward * if fused { 2 } else { 1 }, &["intermediate_size"]);
     let head = dim(hparams.head_dim, &["head_dim"]);
     let queries = dim(hparams.heads * hparams.head_dim, &["num_attention_heads", "head_dim"]);
     let keys = dim(hparams.kv_heads * hparams.head_dim, &["num_key_value_heads", "head_dim"]);
+    let all_heads = (hparams.heads + 2 * hparams.kv_heads) * hparams.head_dim;
     Some(match target {
         "token_embd" | "output" => vec![vocabulary, hidden],
-        "output_norm" | "attn_norm" | "ffn_norm" => vec![hidden],
+        "output_norm" | "attn_norm" | "ffn_norm" | "post_attention_norm" | "post_ffw_norm" => {
+            vec![hidden]
+        }
         "attn_q" => vec![queries, hidden],
         "attn_k" | "attn_v" => vec![keys, hidden],
+        "attn_qkv" => {
+            let keys = &["num_attention_heads", "num_key_value_heads", "head_dim"];
+            vec![dim(all_heads, keys), hidden]
+        }
         "attn_output" => vec![hidden, queries],
         "attn_q_norm" | "attn_k_norm" => vec![head],
         "ffn_gate" | "ffn_up" => vec![inner, hidden],

@@ -8,8 +8,7 @@ use gmat_core::error::{Error, Result};
 use gmat_core::format::gguf::Meta;
 
 use super::hparams::{MAX_HEADS, bounded};
-use super::names::{Leaves, Module, Target, modules};
-use gmat_core::arch::{Take, View};
+use super::names::{Leaves, Module, Target, first_half, modules, second_half};
 
 /// Experts, one tensor each or already stacked, with gate and up projection apart or in one.
 pub(crate) const EXPERTS: &[Module] = &[
@@ -36,10 +35,8 @@ pub(crate) const SHARED_EXPERT: &[Module] = modules! {
 };
 
 /// The gate's rows, then those of the up projection.
-const GATE_AND_UP: &[Target] = &[
-    Target::view("ffn_gate_exps", |_| View::WHOLE.take(Take::Share { at: 0, of: 2 })),
-    Target::view("ffn_up_exps", |_| View::WHOLE.take(Take::Share { at: 1, of: 2 })),
-];
+const GATE_AND_UP: &[Target] =
+    &[Target::view("ffn_gate_exps", first_half), Target::view("ffn_up_exps", second_half)];
 
 /// What the keys of every mixture say.
 #[derive(Debug, Clone, PartialEq, Default)]

@@ -131,11 +131,35 @@ impl Hparams {
         bounded(config, &["vocab_size"], default, u32::MAX.into())
     }
 
+    /// For architectures whose runtimes know only heads that together are as wide as the model.
+    ///
+    /// # Errors
+    /// `Unsupported` if the heads are not.
+    pub(crate) fn with_plain_heads(self, config: &ModelConfig, arch: &str) -> Result<Self> {
+        if self.heads * self.head_dim != self.embedding {
+            return Err(Error::unsupported(format!(
+                "`head_dim` in {} is {}: runtimes know only `hidden_size` / `num_attention_heads` for `{arch}`",
+                config.place_of(&["head_dim"]),
+                self.head_dim
+            )));
+        }
+        Ok(self)
+    }
+
     /// Writes the keys that every decoder of this kind has.
     ///
     /// # Errors
     /// `Limit` if a number does not fit its key.
     pub(crate) fn write(&self, arch: &str, rope: &Rope, out: &mut Meta) -> Result<()> {
+        self.write_sizes(arch, out)?;
+        rope.write(arch, out)
+    }
+
+    /// The same without those of rotary embeddings.
+    ///
+    /// # Errors
+    /// `Limit` if a number does not fit its key.
+    pub(crate) fn write_sizes(&self, arch: &str, out: &mut Meta) -> Result<()> {
         let key = |name: &str| format!("{arch}.{name}");
         out.set_count(key("block_count"), self.layers)?;
         out.set_count(key("context_length"), self.context)?;
@@ -146,7 +170,6 @@ impl Hparams {
         if !self.causal {
             out.set(key("attention.causal"), false);
         }
-        rope.write(arch, out)?;
         match self.epsilon {
             Some(Epsilon::Rms(epsilon)) => {
                 out.set(key("attention.layer_norm_rms_epsilon"), epsilon)

@@ -3,7 +3,7 @@
 //! Names on the left are those of the model classes of the `transformers` library, names on the
 //! right those of the GGUF specification ("standardized tensor names").
 
-use gmat_core::arch::{Change, Part, Placement, Slot, View};
+use gmat_core::arch::{Change, Part, Placement, Slot, Take, View};
 use gmat_core::error::{Error, Result};
 
 use super::{Hparams, dropped};
@@ -11,12 +11,14 @@ use super::{Hparams, dropped};
 /// What a module of a checkpoint is in GGUF.
 pub(crate) struct Module {
     /// Path below the model (`norm`) or below a layer (`self_attn.q_proj`); `*` is the number of an
-    /// expert.
+    /// expert, or of something else that is stacked.
     pub(crate) source: &'static str,
     /// The tensors it may have.
     pub(crate) leaves: Leaves,
     /// What becomes of each of them.
     pub(crate) targets: &'static [Target],
+    /// How many there are where the path has a `*`.
+    pub(crate) count: fn(&Hparams) -> u64,
 }
 
 /// What a tensor of a module becomes, or one of the things it becomes.
@@ -44,6 +46,16 @@ pub(crate) const fn whole(_: &Hparams) -> View {
     View::WHOLE
 }
 
+/// The first half of the rows.
+pub(crate) const fn first_half(_: &Hparams) -> View {
+    View::WHOLE.take(Take::Share { at: 0, of: 2 })
+}
+
+/// The second half of the rows.
+pub(crate) const fn second_half(_: &Hparams) -> View {
+    View::WHOLE.take(Take::Share { at: 1, of: 2 })
+}
+
 impl Target {
     /// All of a tensor.
     pub(crate) const fn whole(name: &'static str) -> Self {
@@ -54,6 +66,11 @@ impl Target {
     pub(crate) const fn view(name: &'static str, view: fn(&Hparams) -> View) -> Self {
         Self { name, view, change: Change::None }
     }
+
+    /// All of a tensor, with 1 added.
+    pub(crate) const fn plus_one(name: &'static str) -> Self {
+        Self { name, view: whole, change: Change::AddOne }
+    }
 }
 
 impl Module {
@@ -63,23 +80,31 @@ impl Module {
         leaves: Leaves,
         targets: &'static [Target],
     ) -> Self {
-        Self { source, leaves, targets }
+        Self { source, leaves, targets, count: Hparams::expert_count }
+    }
+
+    /// The same where `*` counts something else than experts.
+    pub(crate) const fn counted(self, count: fn(&Hparams) -> u64) -> Self {
+        Self { count, ..self }
     }
 }
 
 /// Writes a table of modules: `"source" => "target"` with a weight, followed by `+ bias` where there
-/// may be a bias, and by `, view = f` for other elements or another order.
+/// may be a bias, by `+ 1` where the weight is stored as its difference from 1, and by `, view = f`
+/// for other elements or another order.
 macro_rules! modules {
-    ($($source:literal => $target:literal $(+ $bias:ident)? $(, view = $view:expr)?;)*) => {
+    ($($source:literal => $target:literal $(+ $bias:ident)? $(+ $one:literal)?
+        $(, view = $view:expr)?;)*) => {
         &[$($crate::decoder::Module::new(
             $source,
             $crate::decoder::modules!(@leaves $($bias)?),
-            &[$crate::decoder::modules!(@target $target $(, $view)?)],
+            &[$crate::decoder::modules!(@target $target $(+ $one)? $(, $view)?)],
         )),*]
     };
     (@leaves) => { $crate::decoder::Leaves::Weight };
     (@leaves bias) => { $crate::decoder::Leaves::WeightAndBias };
     (@target $target:literal) => { $crate::decoder::Target::whole($target) };
+    (@target $target:literal + $one:literal) => { $crate::decoder::Target::plus_one($target) };
     (@target $target:literal, $view:expr) => { $crate::decoder::Target::view($target, $view) };
 }
 pub(crate) use modules;
@@ -88,6 +113,19 @@ pub(crate) use modules;
 pub(crate) const EMBEDDINGS: &[Module] = modules! {
     "embed_tokens" => "token_embd";
     "norm" => "output_norm";
+    "lm_head" => "output" + bias;
+};
+
+/// The same of models whose output matrix is always the embedding.
+pub(crate) const TIED_EMBEDDINGS: &[Module] = modules! {
+    "embed_tokens" => "token_embd";
+    "norm" => "output_norm";
+};
+
+/// The same of models whose norms have biases.
+pub(crate) const BIASED_EMBEDDINGS: &[Module] = modules! {
+    "embed_tokens" => "token_embd";
+    "norm" => "output_norm" + bias;
     "lm_head" => "output" + bias;
 };
 
@@ -121,15 +159,27 @@ pub(crate) const FEED_FORWARD: &[Module] = modules! {
     "mlp.down_proj" => "ffn_down" + bias;
 };
 
+/// The same with gate and up projection in one tensor, the gate first, which runtimes take as it is.
+pub(crate) const FUSED_FEED_FORWARD: &[Module] = modules! {
+    "mlp.gate_up_proj" => "ffn_up";
+    "mlp.down_proj" => "ffn_down";
+};
+
 /// RMS norms before attention and feed-forward network.
 pub(crate) const NORMS: &[Module] = modules! {
     "input_layernorm" => "attn_norm";
     "post_attention_layernorm" => "ffn_norm";
 };
 
+/// Layer norms before attention and feed-forward network.
+pub(crate) const BIASED_NORMS: &[Module] = modules! {
+    "input_layernorm" => "attn_norm" + bias;
+    "post_attention_layernorm" => "ffn_norm" + bias;
+};
+
 /// Prefixes that say where in a wrapper the text model sits; any sequence of them is ignored.
-pub(super) const CONTAINERS: [&str; 6] =
-    ["model", "language_model", "text_model", "llm", "thinker", "transformer"];
+pub(super) const CONTAINERS: [&str; 7] =
+    ["model", "language_model", "text_model", "llm", "thinker", "transformer", "ernie"];
 
 /// Where an architecture has its tensors.
 pub(crate) struct Names {
@@ -171,20 +221,20 @@ impl Names {
             },
             None => (None, find(path, self.global)),
         };
-        let Some(Found { module, expert, leaf }) = found else { return Ok(None) };
+        let Some(Found { module, number, leaf }) = found else { return Ok(None) };
         if let Some(layer) = layer.filter(|&layer| layer >= sizes.layers) {
             return Err(Error::malformed(format!(
                 "tensor `{tensor}` is in layer {layer}, but `num_hidden_layers` in `config.json` is {}",
                 sizes.layers
             )));
         }
-        let experts = sizes.expert_count();
-        let slot = match expert {
+        let count = (module.count)(sizes);
+        let slot = match number {
             None => Slot::ONLY,
-            Some(expert) if expert < experts => Slot::stacked(expert, experts),
-            Some(expert) => {
+            Some(number) if number < count => Slot::stacked(number, count),
+            Some(number) => {
                 return Err(Error::malformed(format!(
-                    "tensor `{tensor}` is of expert {expert}, but `config.json` has {experts} experts"
+                    "tensor `{tensor}` is number {number} of its kind, but `config.json` implies {count} (experts or heads)"
                 )));
             }
         };
@@ -202,7 +252,7 @@ impl Names {
 /// A tensor of a table.
 struct Found {
     module: &'static Module,
-    expert: Option<u64>,
+    number: Option<u64>,
     leaf: &'static str,
 }
 
@@ -214,14 +264,14 @@ fn find(path: &str, tables: &[&'static [Module]]) -> Option<Found> {
             (Leaves::WeightAndBias, Some((own, "bias"))) => (own, "bias"),
             _ => return None,
         };
-        let expert = match module.source.split_once('*') {
+        let number = match module.source.split_once('*') {
             None => (module.source == own).then_some(None),
             Some((before, after)) => {
                 let number = own.strip_prefix(before)?.strip_suffix(after)?;
                 Some(Some(canonical(number)?))
             }
         };
-        expert.map(|expert| Found { module, expert, leaf })
+        number.map(|number| Found { module, number, leaf })
     })
 }
 
