@@ -47,7 +47,7 @@ pub(crate) fn expected(
 }
 
 /// The shape of a module's weight, slowest dimension first; its bias has the first one alone.
-fn dims(target: &str, hparams: &Hparams, vocabulary: Option<u64>) -> Option<Vec<Dim>> {
+pub(super) fn dims(target: &str, hparams: &Hparams, vocabulary: Option<u64>) -> Option<Vec<Dim>> {
     let dim = |size: u64, keys: &'static [&'static str]| Dim { size: Some(size), keys };
     let vocabulary = Dim { size: vocabulary, keys: &["vocab_size"] };
     let hidden = dim(hparams.embedding, &["hidden_size"]);

@@ -21,6 +21,8 @@ pub(crate) struct Rope {
     /// The base of the frequencies.
     pub(crate) theta: f32,
     pub(crate) scaling: Scaling,
+    /// How much attention grows with the logarithm of the scaling factor.
+    pub(crate) mscale_all_dim: Option<f64>,
 }
 
 /// How positions beyond the training length are reached.
@@ -66,7 +68,11 @@ impl Rope {
             ));
         }
         let scaling = Scaling::read(config, &own).context(within)?;
-        Ok(Self { theta, scaling })
+        let mscale_all_dim = own.f64(&["mscale_all_dim"]).context(within)?;
+        if let Some(scale) = mscale_all_dim {
+            float("mscale_all_dim", scale)?;
+        }
+        Ok(Self { theta, scaling, mscale_all_dim })
     }
 
     /// Writes base and scaling.
