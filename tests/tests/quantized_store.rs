@@ -57,7 +57,7 @@ fn model(dtype: DType, dims: &[u64], len: usize) -> Model {
     let info = TensorInfo { name: NAME.to_owned(), dtype, shape };
     Model {
         shards: vec![Shard { name: "m.bin".to_owned(), len: 3 + len as u64 }],
-        tensors: vec![SourceTensor { info, shard: 0, offset: 3 }],
+        tensors: vec![SourceTensor::plain(info, 0, 3)],
         metadata: [].into(),
         notes: Vec::new(),
     }

@@ -30,13 +30,14 @@ pub(crate) fn run(
 ) -> Result<()> {
     let input = Input::find(&args.model)?;
     let folder = Folder::new(&input.folder);
-    let model = Model::open(&folder, input.pick())?;
+    let mut model = Model::open(&folder, input.pick())?;
     let config_json = read_small(&folder, "config.json")?;
     let model_config = config_json
         .as_deref()
         .map(ModelConfig::parse)
         .transpose()
         .context(|| format!("file `{}`", folder.path().join("config.json").display()))?;
+    model.resolve(&folder, model_config.as_ref())?;
     let metadata = metadata::extract(model_config.as_ref(), &model.metadata);
     if args.generate_config {
         return generate(args, &model, metadata, console);
@@ -52,9 +53,6 @@ pub(crate) fn run(
     }
     if config.metadata.is_empty() {
         config.metadata = metadata;
-    }
-    if let Some(model_config) = &model_config {
-        refuse_packed(model_config)?;
     }
     check_format(args, &config, registry)?;
     let plan = ImportPlan::new(&model, &config, registry)?;
@@ -121,19 +119,6 @@ fn foresee(
         }
     }
     Ok(())
-}
-
-/// Refuses checkpoints whose weights mean something only together with scales in other tensors:
-/// taken for plain weights, they would become a wrong model without a word.
-fn refuse_packed(config: &ModelConfig) -> Result<()> {
-    let Some(packed) = config.object(&["quantization_config", "compression_config"])? else {
-        return Ok(());
-    };
-    let method = packed.str(&["quant_method", "format"])?.unwrap_or("unknown");
-    Err(Error::unsupported(format!(
-        "the checkpoint is quantized (`quant_method` in `config.json` is `{method}`), which is not supported yet"
-    ))
-    .with_hint("import the original checkpoint in BF16, F16 or F32"))
 }
 
 /// The store that `--output` means: a folder that gets a `model.gmat`, unless it is one by name.
@@ -264,7 +249,7 @@ fn statistics(model: &Model, console: &mut Console) -> Result<()> {
         None => count.to_string(),
     };
     let bytes = model.tensors.iter().try_fold(0u64, |sum, tensor| {
-        sum.checked_add(tensor.info.byte_len()?).ok_or_else(|| Error::limit("model too large"))
+        sum.checked_add(tensor.source_len()?).ok_or_else(|| Error::limit("model too large"))
     })?;
     let on_disk: u64 = model.shards.iter().map(|shard| shard.len).sum();
     let of_rank = |ranks: std::ops::RangeInclusive<usize>| {
@@ -285,12 +270,16 @@ fn statistics(model: &Model, console: &mut Console) -> Result<()> {
     console.line(format!("  Min elements: {}", with_short(counts().min().unwrap_or(0))));
     console.line(format!("  Max elements: {}", with_short(counts().max().unwrap_or(0))));
     console.line("\nData types:");
-    let mut dtypes: BTreeMap<DType, usize> = BTreeMap::new();
+    let mut dtypes: BTreeMap<(DType, &str), usize> = BTreeMap::new();
     for tensor in &model.tensors {
-        *dtypes.entry(tensor.info.dtype).or_default() += 1;
+        let encoding = tensor.derived.as_ref().map_or("", |derived| derived.encoding);
+        *dtypes.entry((tensor.info.dtype, encoding)).or_default() += 1;
     }
-    for (dtype, tensors) in dtypes {
-        console.line(format!("  {dtype}: {tensors}"));
+    for ((dtype, encoding), tensors) in dtypes {
+        console.line(match encoding.is_empty() || encoding == dtype.name() {
+            true => format!("  {dtype}: {tensors}"),
+            false => format!("  {dtype} (from {encoding}): {tensors}"),
+        });
     }
     Ok(())
 }
