@@ -2,11 +2,14 @@
 //! embeddings, and the usual tensor names. An architecture is composed of these parts.
 
 pub(crate) use self::expected::{Needs, dim, expected, norms_of_heads};
-pub(crate) use self::experts::{EXPERTS, Experts, ROUTER, SHARED_EXPERT, write_size};
+pub(crate) use self::experts::{
+    EXPERTS, Experts, ROUTER, SHARED_EXPERT, SHARED_EXPERTS, write_size,
+};
 pub(crate) use self::gemma::{
     GEMMA_EMBEDDINGS, GEMMA_NORMS, GEMMA_QK_NORMS, GEMMA_SANDWICH_NORMS, check_gemma,
 };
-pub(crate) use self::hparams::{ClassDefaults, Epsilon, Hparams, MAX_WIDTH};
+pub(crate) use self::hparams::{ClassDefaults, Epsilon, Hparams, MAX_LAYERS, MAX_WIDTH, bounded};
+pub(crate) use self::latent::{LATENT_ATTENTION, LATENT_KEYS_AND_VALUES, Latent};
 pub(crate) use self::left_out::dropped;
 pub(crate) use self::names::{
     ATTENTION, BIASED_EMBEDDINGS, BIASED_NORMS, FEED_FORWARD, FUSED_FEED_FORWARD,
@@ -14,23 +17,33 @@ pub(crate) use self::names::{
     first_half, modules, second_half,
 };
 pub(crate) use self::output::{no_output, write_factor, write_granite_factors};
+pub(crate) use self::plain::{Plain, only};
+pub(crate) use self::pooling::write_pooling;
 pub(crate) use self::rope::{Rope, Scaling, original_context};
 pub(crate) use self::sliding::{Pattern, Sliding};
+pub(crate) use self::t5::T5;
+pub(crate) use self::wanted::{Wanted, wanted};
 
 mod expected;
 mod experts;
 mod gemma;
 mod hparams;
+mod latent;
 mod left_out;
 mod long;
 mod names;
 mod output;
+mod plain;
+mod pooling;
 mod rope;
 mod sliding;
+mod t5;
+mod wanted;
 
 use gmat_core::arch::Score;
 use gmat_core::config::ModelConfig;
 use gmat_core::error::{Error, Result};
+use gmat_core::format::gguf::Meta;
 
 /// Whether a model is of the classes `hf_names`, or wraps (or is) a text model whose `model_type`
 /// is among `model_types` without naming that text model's class.
@@ -110,6 +123,20 @@ pub(crate) fn refuse_true(config: &ModelConfig, key: &str, arch: &str) -> Result
             config.place_of(&[key])
         ))),
         _ => Ok(()),
+    }
+}
+
+/// Names of GELU in configs: runtimes compute its tanh approximation for all of them.
+pub(crate) const GELUS: &[&str] = &["gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh"];
+
+/// Writes rotary embeddings of an architecture whose files leave out what runtimes assume.
+///
+/// # Errors
+/// `Limit` if a number does not fit its key.
+pub(crate) fn write_unusual(rope: &Rope, arch: &str, out: &mut Meta) -> Result<()> {
+    match rope.theta == 10_000.0 && rope.scaling == rope::Scaling::None {
+        true => Ok(()),
+        false => rope.write(arch, out),
     }
 }
 

@@ -26,6 +26,9 @@ pub enum Score {
 pub enum Placement {
     /// Becomes these tensors, or parts of them.
     Parts(Vec<Part>),
+    /// Becomes the tensor of this name, as it is, unless another one does: one of several copies of
+    /// a shared tensor, of which a checkpoint may have any.
+    Spare(String),
     /// Is left out on purpose, for this reason.
     Drop(&'static str),
 }

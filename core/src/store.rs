@@ -87,6 +87,10 @@ impl Record {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ModelFiles {
+    /// Further small JSON files that an export may need, by path: `modules.json` and the configs
+    /// that it names.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub beside: BTreeMap<String, Box<RawValue>>,
     /// `config.json`.
     pub config: Option<Box<RawValue>>,
     /// `generation_config.json`.

@@ -100,7 +100,7 @@ pub(crate) fn dim(size: u64, keys: &'static [&'static str]) -> Dim {
 }
 
 /// The shape of a module's weight, slowest dimension first; its bias has the first one alone.
-fn usual(
+pub(super) fn usual(
     source: &str,
     target: &str,
     hparams: &Hparams,

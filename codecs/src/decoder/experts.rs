@@ -7,6 +7,7 @@ use gmat_core::config::ModelConfig;
 use gmat_core::error::{Error, Result};
 use gmat_core::format::gguf::Meta;
 
+use super::float;
 use super::hparams::{MAX_HEADS, bounded};
 use super::names::{Leaves, Module, Target, first_half, modules, second_half};
 
@@ -34,6 +35,13 @@ pub(crate) const SHARED_EXPERT: &[Module] = modules! {
     "mlp.shared_expert_gate" => "ffn_gate_inp_shexp";
 };
 
+/// Experts that see every token, in one network, without a gate of their own.
+pub(crate) const SHARED_EXPERTS: &[Module] = modules! {
+    "mlp.shared_experts.gate_proj" => "ffn_gate_shexp";
+    "mlp.shared_experts.up_proj" => "ffn_up_shexp";
+    "mlp.shared_experts.down_proj" => "ffn_down_shexp";
+};
+
 /// The gate's rows, then those of the up projection.
 const GATE_AND_UP: &[Target] =
     &[Target::view("ffn_gate_exps", first_half), Target::view("ffn_up_exps", second_half)];
@@ -53,6 +61,14 @@ pub(crate) struct Experts {
 }
 
 impl Experts {
+    /// The value of `expert_gating_func` for sigmoid.
+    pub(crate) const SIGMOID: u32 = 2;
+
+    /// Whether the config says what makes weights of the router's outputs.
+    pub(crate) fn states_gating(&self) -> bool {
+        self.gating.is_some()
+    }
+
     /// The number of experts; 0 for a dense model.
     ///
     /// # Errors
@@ -90,7 +106,7 @@ impl Experts {
         let gating = match config.str(&functions)? {
             None => None,
             Some("softmax") => Some(1),
-            Some("sigmoid") => Some(2),
+            Some("sigmoid") => Some(Self::SIGMOID),
             Some(other) => {
                 return Err(Error::unsupported(format!(
                     "experts are chosen by `{other}` (`scoring_func` in {}); known are softmax and sigmoid",
@@ -106,6 +122,42 @@ impl Experts {
             groups_used: optional(&["topk_group"], groups.unwrap_or(count))?,
             gating,
         }))
+    }
+
+    /// How many layers are dense, from the first one on.
+    ///
+    /// # Errors
+    /// `Malformed`, naming the key.
+    pub(crate) fn dense_layers(config: &ModelConfig, layers: u64, default: u64) -> Result<u64> {
+        let key = ["first_k_dense_replace"];
+        let dense = config.u64(&key)?.unwrap_or(default);
+        if dense <= layers {
+            return Ok(dense);
+        }
+        Err(Error::malformed(format!(
+            "`first_k_dense_replace` in {} is {dense}, but `num_hidden_layers` is {layers}",
+            config.place_of(&key)
+        )))
+    }
+
+    /// Writes how many experts see every token, and how the outputs of the others are weighed.
+    ///
+    /// # Errors
+    /// `Malformed`, naming the key.
+    pub(crate) fn write_weighing(config: &ModelConfig, arch: &str, out: &mut Meta) -> Result<()> {
+        let key = |name: &str| format!("{arch}.expert_{name}");
+        let shared = match config.u64(&["n_shared_experts"])? {
+            None | Some(0) => 0,
+            Some(_) => bounded(config, &["n_shared_experts"], None, MAX_HEADS)?,
+        };
+        out.set_count(key("shared_count"), shared)?;
+        if let Some(scale) = config.f64(&["routed_scaling_factor"])? {
+            out.set(key("weights_scale"), float("routed_scaling_factor", scale)?);
+        }
+        if config.bool(&["norm_topk_prob"])?.unwrap_or(false) {
+            out.set(key("weights_norm"), true);
+        }
+        Ok(())
     }
 
     /// Writes the keys.

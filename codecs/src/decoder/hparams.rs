@@ -7,7 +7,7 @@ use gmat_core::config::ModelConfig;
 use gmat_core::error::{Error, Result};
 use gmat_core::format::gguf::Meta;
 
-use super::{Experts, Rope, float};
+use super::{Experts, Latent, Rope, float};
 
 /// Bounds far above any real model, so that a hostile config cannot ask for absurd work.
 pub(crate) const MAX_LAYERS: u64 = 1 << 14;
@@ -62,6 +62,8 @@ pub(crate) struct Hparams {
     pub(crate) epsilon: Option<Epsilon<f32>>,
     /// The mixture of experts, if it is one.
     pub(crate) experts: Option<Experts>,
+    /// The latent attention, if it is one.
+    pub(crate) latent: Option<Latent>,
     /// Whether attention looks back only.
     pub(crate) causal: bool,
 }
@@ -113,6 +115,7 @@ impl Hparams {
             head_dim_stated,
             epsilon: Some(class.epsilon.read(config)?),
             experts: Experts::read(config)?,
+            latent: None,
             causal: config.bool(&["is_causal"])?.unwrap_or(true),
         })
     }
@@ -190,7 +193,7 @@ impl Hparams {
 
 impl Epsilon<f64> {
     /// The value of the config, or else this one.
-    fn read(self, config: &ModelConfig) -> Result<Epsilon<f32>> {
+    pub(super) fn read(self, config: &ModelConfig) -> Result<Epsilon<f32>> {
         let (keys, default): (&[&str], f64) = match self {
             Self::Rms(default) => (&["rms_norm_eps", "norm_eps"], default),
             Self::Layer(default) => {

@@ -37,12 +37,14 @@ const OTHER_ROOTS: [&str; 11] = [
 ];
 
 /// Ends of names of buffers that old checkpoints stored although they are computed.
-const BUFFERS: [&str; 5] = [
+const BUFFERS: [&str; 7] = [
     ".rotary_emb.inv_freq",
     ".rotary_emb.cos_cached",
     ".rotary_emb.sin_cached",
     ".attention.masked_bias",
     ".attention.bias",
+    ".attn.masked_bias",
+    ".attn.bias",
 ];
 
 /// Ends of names of scales for runtimes that compute in 8 bits.

@@ -28,6 +28,8 @@ pub(crate) struct Target {
     /// Which elements, by the sizes of the model.
     pub(crate) view: fn(&Hparams) -> View,
     pub(crate) change: Change,
+    /// Its place, if several targets of the module make one tensor.
+    pub(crate) slot: Slot,
 }
 
 /// The tensors of a module.
@@ -59,17 +61,22 @@ pub(crate) const fn second_half(_: &Hparams) -> View {
 impl Target {
     /// All of a tensor.
     pub(crate) const fn whole(name: &'static str) -> Self {
-        Self { name, view: whole, change: Change::None }
+        Self::view(name, whole)
     }
 
     /// A part of a tensor, or all of it in another order.
     pub(crate) const fn view(name: &'static str, view: fn(&Hparams) -> View) -> Self {
-        Self { name, view, change: Change::None }
+        Self { name, view, change: Change::None, slot: Slot::ONLY }
+    }
+
+    /// One of the three parts of a fused projection of queries, keys and values (`at` 0 to 2).
+    pub(crate) const fn fused(name: &'static str, at: u64, view: fn(&Hparams) -> View) -> Self {
+        Self { slot: Slot::following(at, 3), ..Self::view(name, view) }
     }
 
     /// All of a tensor, with 1 added.
     pub(crate) const fn plus_one(name: &'static str) -> Self {
-        Self { name, view: whole, change: Change::AddOne }
+        Self { change: Change::AddOne, ..Self::whole(name) }
     }
 }
 
@@ -178,13 +185,26 @@ pub(crate) const BIASED_NORMS: &[Module] = modules! {
 };
 
 /// Prefixes that say where in a wrapper the text model sits; any sequence of them is ignored.
-pub(super) const CONTAINERS: [&str; 7] =
-    ["model", "language_model", "text_model", "llm", "thinker", "transformer", "ernie"];
+pub(super) const CONTAINERS: [&str; 11] = [
+    "model",
+    "language_model",
+    "text_model",
+    "llm",
+    "thinker",
+    "transformer",
+    "ernie",
+    "gpt_neox",
+    "bert",
+    "roberta",
+    "distilbert",
+];
 
 /// Where an architecture has its tensors.
 pub(crate) struct Names {
     /// Path of the list of layers.
     pub(crate) layers: &'static str,
+    /// The same in GGUF.
+    pub(crate) prefix: &'static str,
     /// Modules outside the layers.
     pub(crate) global: &'static [&'static [Module]],
     /// Modules of every layer.
@@ -194,7 +214,30 @@ pub(crate) struct Names {
 impl Names {
     /// The names of a decoder whose layers are `layers.N`, with the usual modules outside.
     pub(crate) const fn of_layers(layered: &'static [&'static [Module]]) -> Self {
-        Self { layers: "layers", global: &[EMBEDDINGS], layered }
+        Self { layers: "layers", prefix: "blk", global: &[EMBEDDINGS], layered }
+    }
+
+    /// The number of the layer that a tensor belongs to, and the path below that layer; or its path
+    /// outside the layers. `None` if the number is not spelled as it should be.
+    fn locate<'t>(&self, tensor: &'t str) -> Option<(Option<u64>, &'t str)> {
+        let mut path = tensor;
+        while let Some((first, rest)) = path.split_once('.') {
+            if !CONTAINERS.contains(&first) {
+                break;
+            }
+            path = rest;
+        }
+        let below = path.strip_prefix(self.layers).and_then(|rest| rest.strip_prefix('.'));
+        match below.and_then(|rest| rest.split_once('.')) {
+            // Only the canonical spelling: `07` and `7` must not become the same tensor.
+            Some((layer, path)) => canonical(layer).map(|layer| (Some(layer), path)),
+            None => Some((None, path)),
+        }
+    }
+
+    /// The number of the layer that a tensor belongs to.
+    pub(crate) fn layer(&self, tensor: &str) -> Option<u64> {
+        self.locate(tensor)?.0
     }
 
     /// What becomes of a source tensor; `None` if the name is unknown.
@@ -205,22 +248,8 @@ impl Names {
         if let Some(reason) = dropped(tensor) {
             return Ok(Some(Placement::Drop(reason)));
         }
-        let mut path = tensor;
-        while let Some((first, rest)) = path.split_once('.') {
-            if !CONTAINERS.contains(&first) {
-                break;
-            }
-            path = rest;
-        }
-        let below = path.strip_prefix(self.layers).and_then(|rest| rest.strip_prefix('.'));
-        let (layer, found) = match below.and_then(|rest| rest.split_once('.')) {
-            // Only the canonical spelling: `07` and `7` must not become the same tensor.
-            Some((layer, path)) => match canonical(layer) {
-                Some(layer) => (Some(layer), find(path, self.layered)),
-                None => return Ok(None),
-            },
-            None => (None, find(path, self.global)),
-        };
+        let Some((layer, path)) = self.locate(tensor) else { return Ok(None) };
+        let found = find(path, if layer.is_some() { self.layered } else { self.global });
         let Some(Found { module, number, leaf }) = found else { return Ok(None) };
         if let Some(layer) = layer.filter(|&layer| layer >= sizes.layers) {
             return Err(Error::malformed(format!(
@@ -230,18 +259,18 @@ impl Names {
         }
         let count = (module.count)(sizes);
         let slot = match number {
-            None => Slot::ONLY,
-            Some(number) if number < count => Slot::stacked(number, count),
+            None => None,
+            Some(number) if number < count => Some(Slot::stacked(number, count)),
             Some(number) => {
                 return Err(Error::malformed(format!(
                     "tensor `{tensor}` is number {number} of its kind, but `config.json` implies {count} (experts or heads)"
                 )));
             }
         };
-        let prefix = layer.map_or_else(String::new, |layer| format!("blk.{layer}."));
+        let prefix = layer.map_or_else(String::new, |layer| format!("{}.{layer}.", self.prefix));
         let parts = module.targets.iter().map(|target| Part {
             name: format!("{prefix}{}.{leaf}", target.name),
-            slot,
+            slot: slot.unwrap_or(target.slot),
             view: (target.view)(sizes),
             change: target.change,
         });
@@ -262,6 +291,9 @@ fn find(path: &str, tables: &[&'static [Module]]) -> Option<Found> {
             (Leaves::Bare(leaf), _) => (path, leaf),
             (_, Some((own, "weight"))) => (own, "weight"),
             (Leaves::WeightAndBias, Some((own, "bias"))) => (own, "bias"),
+            // What layer norms of old checkpoints call them.
+            (Leaves::WeightAndBias, Some((own, "gamma"))) => (own, "weight"),
+            (Leaves::WeightAndBias, Some((own, "beta"))) => (own, "bias"),
             _ => return None,
         };
         let number = match module.source.split_once('*') {
@@ -305,7 +337,7 @@ mod tests {
                     .collect();
                 Some(names.join(" "))
             }
-            Ok(Some(Placement::Drop(_))) => Some("drop".to_owned()),
+            Ok(Some(Placement::Drop(_) | Placement::Spare(_))) => Some("drop".to_owned()),
             Ok(None) => None,
             Err(_) => Some("error".to_owned()),
         }

@@ -46,6 +46,8 @@ pub(crate) struct Rope {
     /// same number in all of them.
     pub(crate) sections: Option<[i32; 4]>,
     pub(crate) scaling: Scaling,
+    /// How much attention grows with the logarithm of the scaling factor.
+    pub(crate) mscale_all_dim: Option<f64>,
 }
 
 /// How positions beyond the training length are reached.
@@ -126,7 +128,12 @@ impl Rope {
         }
         let sections = sections(&own).context(within)?;
         let scaling = Scaling::read(config, &own).context(within)?;
-        Ok(Self { theta, sliding_theta: sliding_theta.transpose()?, share, sections, scaling })
+        let mscale_all_dim = own.f64(&["mscale_all_dim"]).context(within)?;
+        if let Some(scale) = mscale_all_dim {
+            float("mscale_all_dim", scale)?;
+        }
+        let sliding_theta = sliding_theta.transpose()?;
+        Ok(Self { theta, sliding_theta, share, sections, scaling, mscale_all_dim })
     }
 
     /// How many of `width` rows are rotated.

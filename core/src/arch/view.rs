@@ -20,6 +20,7 @@ pub struct View {
     heads: Option<u64>,
     transposed: bool,
     flat: bool,
+    columns: Take,
 }
 
 /// Most dimensions that a tensor of a GGUF file has.
@@ -67,6 +68,7 @@ impl View {
         heads: None,
         transposed: false,
         flat: false,
+        columns: Take::All,
     };
 
     /// Takes some rows only.
@@ -104,7 +106,13 @@ impl View {
     /// Transposes every slice.
     #[must_use]
     pub const fn transposed(self) -> Self {
-        Self { transposed: true, ..self }
+        self.transposed_columns(Take::All)
+    }
+
+    /// Transposes some columns of every slice: they become its rows.
+    #[must_use]
+    pub const fn transposed_columns(self, columns: Take) -> Self {
+        Self { transposed: true, columns, ..self }
     }
 
     /// Takes the slowest dimensions together where there are more than GGUF files can say.
@@ -136,6 +144,7 @@ impl View {
             None => all,
         };
         let (first, step, count) = self.take.of(rows)?;
+        let columns = self.columns.of(inner)?;
         let head_rows = match self.heads {
             None => None,
             Some(heads) => {
@@ -160,7 +169,7 @@ impl View {
             (None, _) => out.push(count),
         }
         if !vectors {
-            out.push(inner);
+            out.push(columns.2);
             if self.transposed {
                 let last = out.len() - 1;
                 out.swap(last - 1, last);
@@ -173,7 +182,19 @@ impl View {
         let transposed = self.transposed;
         let whole = first == 0 && step == 1 && count == rows && head_rows.is_none() && !transposed;
         let shape = Shape::try_new(out)?;
-        Ok(Taken { slices, rows, inner, first, step, count, head_rows, transposed, whole, shape })
+        Ok(Taken {
+            slices,
+            rows,
+            inner,
+            first,
+            step,
+            count,
+            columns,
+            head_rows,
+            transposed,
+            whole,
+            shape,
+        })
     }
 }
 
@@ -218,6 +239,8 @@ pub struct Taken {
     first: u64,
     step: u64,
     count: u64,
+    /// The first of the columns, their distance and their number.
+    columns: (u64, u64, u64),
     head_rows: Option<u64>,
     transposed: bool,
     whole: bool,
@@ -265,7 +288,7 @@ impl Taken {
     /// For transposing views: elements of one output slice, and of one of its rows.
     #[must_use]
     pub fn transposed_slice(&self) -> Option<(u64, u64)> {
-        self.transposed.then(|| (self.inner.saturating_mul(self.count), self.count))
+        self.transposed.then(|| (self.columns.2.saturating_mul(self.count), self.count))
     }
 
     /// Output rows that have to stay together: one attention head where rows are reordered.
@@ -281,7 +304,7 @@ impl Taken {
         if self.whole || out.is_empty() {
             return out.clone();
         }
-        let per_slice = self.count * self.inner;
+        let per_slice = self.count * self.columns.2;
         let (slice, last_slice) = (out.start / per_slice, (out.end - 1) / per_slice);
         let row = |at: u64| (at % per_slice) / self.inner;
         let (mut from, mut to) = (row(out.start), row(out.end - 1));
@@ -314,32 +337,51 @@ impl Taken {
             let start = place * self.inner;
             let mut from = source.start.max(start) - start;
             let mut to = source.end.min(start + self.inner) - start;
-            let copied = if self.transposed {
-                // Element `c` of the row becomes element `at` of row `c`.
-                let rows = slice * self.inner;
-                from = from.max((out.start / self.count).saturating_sub(rows));
-                to = to.min((out.end / self.count).saturating_sub(rows));
-                let first = (rows + from) * self.count + at;
-                (from < to).then(|| Copy {
-                    from: start + from - source.start,
-                    to: first - out.start,
-                    len: to - from,
-                    stride: self.count,
-                })
-            } else {
-                let base = (slice * self.count + self.reordered(at)) * self.inner;
-                from = from.max(out.start.saturating_sub(base));
-                to = to.min(out.end.saturating_sub(base));
-                (from < to).then(|| Copy {
+            if self.transposed {
+                self.transpose(slice, at, (start + from, to - from), (source, out), &mut copy);
+                continue;
+            }
+            let base = (slice * self.count + self.reordered(at)) * self.inner;
+            from = from.max(out.start.saturating_sub(base));
+            to = to.min(out.end.saturating_sub(base));
+            if from < to {
+                copy(Copy {
                     from: start + from - source.start,
                     to: base + from - out.start,
                     len: to - from,
                     stride: 1,
-                })
-            };
-            if let Some(copied) = copied {
-                copy(copied);
+                });
             }
+        }
+    }
+
+    /// Copies of a part of taken row `at` of a slice: element `c` of the row becomes element `at` of
+    /// row `c` of the output's slice, as far as that column is taken.
+    fn transpose(
+        &self,
+        slice: u64,
+        at: u64,
+        (start, len): (u64, u64),
+        (source, out): (&Range<u64>, &Range<u64>),
+        copy: &mut impl FnMut(Copy),
+    ) {
+        let (first, step, columns) = self.columns;
+        let (from, to) = (start % self.inner, start % self.inner + len);
+        let rows = slice * columns;
+        let column = |element: u64| element.saturating_sub(first).div_ceil(step);
+        let from_column = column(from).max((out.start / self.count).saturating_sub(rows));
+        let to_column = column(to).min(columns).min((out.end / self.count).saturating_sub(rows));
+        // Neighbours in one go, others one by one.
+        let run = if step == 1 { to_column.saturating_sub(from_column).max(1) } else { 1 };
+        let mut column = from_column;
+        while column < to_column {
+            copy(Copy {
+                from: start - from + first + column * step - source.start,
+                to: (rows + column) * self.count + at - out.start,
+                len: run,
+                stride: self.count,
+            });
+            column += run;
         }
     }
 
@@ -453,6 +495,18 @@ mod tests {
             assert_eq!(all(range.transposed(), &[12, 5], rows), (vec![3, 5, 2], expected));
             let expected = by_definition(2, 3, 5, Some, true);
             assert_eq!(all(View::WHOLE.transposed(), &[2, 3, 5], rows), (vec![2, 5, 3], expected));
+            let odd = View::WHOLE.transposed_columns(Take::Every { first: 1, step: 2 });
+            let columns = by_definition(2, 3, 10, Some, true);
+            let columns = columns.chunks(3).enumerate().filter(|(column, _)| column % 2 == 1);
+            let expected = columns.flat_map(|(_, values)| values.to_vec()).collect();
+            assert_eq!(all(odd, &[2, 3, 10], rows), (vec![2, 5, 3], expected));
+            let range = Take::Range { first: 1, count: 5, of: 7 };
+            let columns = by_definition(2, 3, 7, Some, true);
+            let columns = columns.chunks(3).enumerate();
+            let columns = columns.filter(|(column, _)| (1..6).contains(&(column % 7)));
+            let expected = columns.flat_map(|(_, values)| values.to_vec()).collect();
+            let view = View::WHOLE.transposed_columns(range);
+            assert_eq!(all(view, &[2, 3, 7], rows), (vec![2, 5, 3], expected));
         }
     }
 

@@ -1,6 +1,6 @@
 //! A model's `config.json`, with the text part of nested configs laid over the root.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
@@ -21,6 +21,8 @@ pub struct ModelConfig {
     stand_in: bool,
     /// Keys whose values were put over what the file says.
     edited: BTreeSet<String>,
+    /// Further JSON files of the model, by path.
+    beside: BTreeMap<String, Value>,
 }
 
 impl ModelConfig {
@@ -60,6 +62,19 @@ impl ModelConfig {
     pub fn without_file(mut self) -> Self {
         self.stand_in = true;
         self
+    }
+
+    /// With another JSON file of the model, by its path in the folder.
+    #[must_use]
+    pub fn with_beside(mut self, path: impl Into<String>, content: Value) -> Self {
+        self.beside.insert(path.into(), content);
+        self
+    }
+
+    /// Another JSON file of the model, by its path in the folder.
+    #[must_use]
+    pub fn beside(&self, path: &str) -> Option<&Value> {
+        self.beside.get(path)
     }
 
     /// Where the values come from, as messages call it.

@@ -18,7 +18,13 @@ use crate::tensor::Shape;
 pub(crate) fn model_config(metadata: &Metadata) -> Result<ModelConfig> {
     let raw = metadata.model.config.as_ref();
     let file = raw.map(|raw| ModelConfig::parse(raw.get().as_bytes())).transpose()?;
-    effective_config(file.as_ref(), &metadata.config.metadata)
+    let mut config = effective_config(file.as_ref(), &metadata.config.metadata)?;
+    for (path, raw) in &metadata.model.beside {
+        let content = serde_json::from_str(raw.get())
+            .map_err(|e| Error::malformed(format!("`{path}` is not valid JSON")).with_source(e))?;
+        config = config.with_beside(path, content);
+    }
+    Ok(config)
 }
 
 /// The hyperparameters that an export works with: those of `config.json`, if the model has one, with
@@ -91,6 +97,7 @@ pub(crate) fn place_all<'a>(
     let mut parts: BTreeMap<String, Vec<(Part, Uuid, &'a Record)>> = BTreeMap::new();
     let mut unknown = Vec::new();
     let mut dropped: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut spares: BTreeMap<String, Vec<(&str, Uuid, &'a Record)>> = BTreeMap::new();
     let mut unlisted = 0;
     for (&id, record) in &metadata.tensors {
         let placement = arch.place(&record.name, config)?;
@@ -101,6 +108,10 @@ pub(crate) fn place_all<'a>(
                 continue;
             }
             (Some(Placement::Parts(parts)), None) => parts,
+            (Some(Placement::Spare(name)), None) => {
+                spares.entry(name).or_default().push((&record.name, id, record));
+                continue;
+            }
             (Some(Placement::Drop(reason)), None) => {
                 dropped.entry(reason).or_default().push(&record.name);
                 continue;
@@ -119,6 +130,16 @@ pub(crate) fn place_all<'a>(
     if !unknown.is_empty() {
         return Err(unknown_tensors(arch, &unknown));
     }
+    for (name, mut copies) in spares {
+        copies.sort_unstable_by_key(|(source, ..)| *source);
+        let first = usize::from(!parts.contains_key(&name));
+        if let Some((_, id, record)) = copies.iter().take(first).next() {
+            parts.entry(name.clone()).or_default().push((Part::whole(name), *id, record));
+        }
+        let others = copies.iter().skip(first).map(|(source, ..)| *source);
+        dropped.entry("a copy of another tensor").or_default().extend(others);
+    }
+    dropped.retain(|_, names| !names.is_empty());
     for (reason, names) in dropped {
         notes.push(format!("left out, {reason}: {}", some(&names)));
     }

@@ -1,6 +1,7 @@
 //! What lies beside the weights of a model: tokenizer, generation config, model card.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Component, Path};
 
 use gmat_core::config::ModelConfig;
 use gmat_core::format::tokens;
@@ -8,6 +9,7 @@ use gmat_core::io::{Files as _, SmallFiles, read_small};
 use gmat_core::store::ModelFiles;
 use gmat_core::token::{self, FileSet, TokenizerOptions, TokenizerSource};
 use gmat_core::{Error, ErrorKind, Registry, Result, ResultExt};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::args::Import;
@@ -105,7 +107,14 @@ pub(super) fn model_files(folder: &Folder, config: Option<Vec<u8>>) -> Result<Mo
     let card = read_small(folder, "README.md")?;
     let card = card.and_then(|bytes| String::from_utf8(bytes).ok());
     let path = std::path::absolute(folder.path()).unwrap_or_else(|_| folder.path().to_owned());
+    let mut beside = BTreeMap::new();
+    for name in beside_names(folder)? {
+        if let Some(content) = raw(&name, read_small(folder, &name)?)? {
+            beside.insert(name, content);
+        }
+    }
     Ok(ModelFiles {
+        beside,
         config: raw("config.json", config)?,
         generation_config: raw(
             "generation_config.json",
@@ -114,6 +123,23 @@ pub(super) fn model_files(folder: &Folder, config: Option<Vec<u8>>) -> Result<Mo
         model_card: card.as_deref().and_then(card_head).map(str::to_owned),
         name: model_name(&path),
     })
+}
+
+/// Paths of JSON files that say how the vectors of an embedding model are made one: the list of its
+/// modules, and the config of each.
+fn beside_names(folder: &Folder) -> Result<Vec<String>> {
+    const MODULES: &str = "modules.json";
+    const MOST: usize = 64;
+    let Some(bytes) = read_small(folder, MODULES)? else { return Ok(Vec::new()) };
+    let modules: Vec<Value> = serde_json::from_slice(&bytes).unwrap_or_default();
+    let paths = modules.iter().filter_map(|module| module.get("path")?.as_str());
+    // Nothing outside the model's folder.
+    let inside = |path: &&str| {
+        let mut parts = Path::new(path).components();
+        matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None))
+    };
+    let configs = paths.filter(inside).take(MOST).map(|path| format!("{path}/config.json"));
+    Ok([MODULES.to_owned()].into_iter().chain(configs).collect())
 }
 
 /// The name of a model by its folder; in a hub's cache (`models--ORG--NAME/snapshots/COMMIT`) by
