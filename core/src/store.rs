@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::config::ImportConfig;
 use crate::error::{Error, Result, ResultExt};
+use crate::format::gguf::{Gguf, Meta};
 use crate::format::store::Index;
 use crate::io::{Files, Sink, read_exact, read_small};
 use crate::tensor::{DType, Shape, TensorInfo};
@@ -19,6 +20,8 @@ pub const FOLDER: &str = "model.gmat";
 pub const METADATA: &str = "metadata.json";
 /// Name of the tokenizer file.
 pub const TOKENS: &str = "tokens.bin";
+/// Name of the file with the keys of the GGUF file that the model came in.
+pub const SOURCE_KEYS: &str = "source.gguf";
 /// Version of the store's layout.
 pub const FORMAT_VERSION: u32 = 3;
 
@@ -83,6 +86,9 @@ pub struct ModelFiles {
     pub model_card: Option<String>,
     /// Name of the folder that the model was in.
     pub name: Option<String>,
+    /// BLAKE3 of [`SOURCE_KEYS`], in hexadecimal, if the model came as GGUF.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_keys: Option<String>,
 }
 
 /// `metadata.json`. Keys are written in this (alphabetical) order.
@@ -314,6 +320,28 @@ impl<'a> Store<'a> {
     #[must_use]
     pub fn files(&self) -> &'a dyn Files {
         self.files
+    }
+
+    /// The keys of the GGUF file that the model came in, if it did.
+    ///
+    /// # Errors
+    /// `Io` if the file with them is missing; `Malformed` if it is not the one that was written.
+    pub fn source_keys(&self) -> Result<Option<Meta>> {
+        let Some(hash) = &self.metadata.model.source_keys else { return Ok(None) };
+        let place = self.files.place(SOURCE_KEYS);
+        let bytes = read_small(self.files, SOURCE_KEYS)?.ok_or_else(|| {
+            Error::new(crate::ErrorKind::Io, format!("missing file: {place}"))
+                .with_hint("the store is incomplete; import the model again")
+        })?;
+        if blake3::hash(&bytes).to_hex().as_str() != hash {
+            return Err(Error::malformed(
+                "its checksum does not match: it was changed after import",
+            )
+            .with_hint("import the model again")
+            .context(format!("file `{place}`")));
+        }
+        let gguf = Gguf::parse(&bytes).context(|| format!("file `{place}`"))?;
+        Ok(Some(gguf.meta))
     }
 
     /// The index of a tensor's file, compared with what `metadata.json` says.

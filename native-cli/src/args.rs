@@ -239,17 +239,44 @@ pub(crate) struct Export {
     pub(crate) force: bool,
 }
 
-/// Show what a SafeTensors model, a store or a GGUF file contains (reads headers only)
+/// Show what a SafeTensors model, a store or a GGUF file is and contains
+///
+/// Reads headers and the small files beside the weights only, unless --histogram asks for values.
+/// Of many tensors, those that differ in nothing but the numbers in their names share a line.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   gmat inspect ./llama-7b/
-  gmat inspect ./output/model.gmat
-  gmat inspect model.gguf --json")]
+  gmat inspect model-00001-of-00003.gguf --all
+  gmat inspect ./output/model.gmat --tensors 'layers\\.0\\.'
+  gmat inspect model.gguf --keys tokenizer
+  gmat inspect model.gguf --histogram blk.0.attn_q.weight
+  gmat inspect model.gguf --json | jq .types")]
 pub(crate) struct Inspect {
-    /// SafeTensors file or folder, store, or GGUF file
+    /// SafeTensors file, index or folder, store, or GGUF file (of a split, any one)
     pub(crate) path: PathBuf,
 
-    /// One JSON object instead of a table
+    /// One JSON object instead of tables
     #[arg(long)]
     pub(crate) json: bool,
+
+    /// Every tensor in a line of its own
+    #[arg(long)]
+    pub(crate) all: bool,
+
+    /// Only tensors whose name matches, each in a line of its own
+    #[arg(long, value_name = "REGEX")]
+    pub(crate) tensors: Option<String>,
+
+    /// Only metadata keys that match, with long texts in full
+    #[arg(long, value_name = "REGEX")]
+    pub(crate) keys: Option<String>,
+
+    /// Read the tensor of that name (or all that match) and show how its values are distributed
+    #[arg(long, value_name = "NAME|REGEX")]
+    pub(crate) histogram: Option<String>,
+
+    /// Ranges of a histogram
+    #[arg(long, value_name = "N", default_value_t = 20, requires = "histogram",
+          value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) bins: u16,
 }

@@ -17,6 +17,7 @@ mod flow;
 mod guards;
 mod hostile;
 mod importance;
+mod inspect;
 mod models;
 mod oracle;
 mod quant_golden;
