@@ -2,14 +2,19 @@
 //! embeddings, and the usual tensor names. An architecture is composed of these parts.
 
 pub(crate) use self::expected::expected;
-pub(crate) use self::hparams::{ClassDefaults, Hparams};
+pub(crate) use self::experts::{EXPERTS, Experts, ROUTER, SHARED_EXPERT, write_size};
+pub(crate) use self::hparams::{ClassDefaults, Epsilon, Hparams, MAX_WIDTH};
+pub(crate) use self::left_out::dropped;
 pub(crate) use self::names::{
-    ATTENTION, EMBEDDINGS, FEED_FORWARD, Module, NORMS, Named, QK_NORMS, find,
+    ATTENTION, FEED_FORWARD, INTERLEAVED_ATTENTION, Leaves, Module, NORMS, Names, QK_NORMS, Target,
+    modules,
 };
 pub(crate) use self::rope::Rope;
 
 mod expected;
+mod experts;
 mod hparams;
+mod left_out;
 mod names;
 mod rope;
 
@@ -35,30 +40,47 @@ pub(crate) fn score(config: &ModelConfig, hf_names: &[&str], model_types: &[&str
     }
 }
 
-/// Refuses configs that ask for what a plain dense decoder does not compute: such a file would
-/// load and talk nonsense.
-///
-/// # Errors
-/// `Unsupported`, naming the key; `Malformed` if a key is of the wrong type.
-pub(crate) fn require_plain(config: &ModelConfig, arch: &str) -> Result<()> {
-    for key in ["num_local_experts", "num_experts", "n_routed_experts"] {
-        if let Some(count) = config.u64(&[key])?.filter(|&count| count > 0) {
+/// What runtimes compute for an architecture.
+pub(crate) struct Computes {
+    /// Names of the activation function in configs.
+    pub(crate) activations: &'static [&'static str],
+    /// Whether the feed-forward network may be a mixture of experts.
+    pub(crate) experts: bool,
+}
+
+impl Computes {
+    /// A gated network without experts.
+    pub(crate) const DENSE: Self = Self { activations: &["silu", "swish"], experts: false };
+    /// A mixture of such networks.
+    pub(crate) const EXPERTS: Self = Self { experts: true, ..Self::DENSE };
+
+    /// Refuses configs that ask for something else: such a file would load and talk nonsense.
+    ///
+    /// # Errors
+    /// `Unsupported`, naming the key; `Malformed` if a key is of the wrong type.
+    pub(crate) fn check(&self, config: &ModelConfig, arch: &str) -> Result<()> {
+        let count = Experts::count(config)?;
+        if count > 0 && !self.experts {
             return Err(Error::unsupported(format!(
-                "`{key}` in {} is {count}: mixtures of experts are not supported for `{arch}`",
-                config.place_of(&[key])
+                "{} has {count} experts (`num_local_experts`, `num_experts` or `n_routed_experts`): mixtures of experts are not supported for `{arch}`",
+                config.place()
             )));
         }
-    }
-    if config.value(&["draft_vocab_size"]).is_some() {
-        return Err(Error::unsupported(
-            "`config.json` has `draft_vocab_size`: this is a draft model, which cannot run alone",
-        ));
-    }
-    match config.str(&["hidden_act", "hidden_activation"])? {
-        None | Some("silu" | "swish") => Ok(()),
-        Some(other) => Err(Error::unsupported(format!(
-            "`hidden_act` in `config.json` is `{other}`; `{arch}` computes `silu` only"
-        ))),
+        if config.value(&["draft_vocab_size"]).is_some() {
+            return Err(Error::unsupported(format!(
+                "{} has `draft_vocab_size`: this is a draft model, which cannot run alone",
+                config.place_of(&["draft_vocab_size"])
+            )));
+        }
+        let keys = ["hidden_act", "hidden_activation", "activation_function"];
+        match config.str(&keys)? {
+            Some(other) if !self.activations.contains(&other) => Err(Error::unsupported(format!(
+                "the activation (`hidden_act`) in {} is `{other}`; runtimes compute {} for `{arch}`",
+                config.place_of(&keys),
+                self.activations.join(" or ")
+            ))),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -3,7 +3,10 @@
 use crate::config::ModelConfig;
 use crate::error::{Error, Result, nearest};
 use crate::format::gguf::Meta;
-use crate::tensor::Shape;
+
+mod view;
+
+pub use self::view::{Copy, Take, Taken, View};
 
 /// How sure a probe is that something is its own. Highest wins; a tie is an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,72 +24,100 @@ pub enum Score {
 /// Where a source tensor goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Placement {
-    /// Becomes this tensor.
-    Tensor {
-        /// GGUF name.
-        name: String,
-        /// Which source row each output row is.
-        rows: RowMap,
-    },
+    /// Becomes these tensors, or parts of them.
+    Parts(Vec<Part>),
     /// Is left out on purpose, for this reason.
     Drop(&'static str),
 }
 
-/// A rearrangement of the rows of a tensor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RowMap {
-    /// As they are.
-    Identity,
-    /// Per head, from half-split rotary order to interleaved: source row `j * (d/2) + i` of a head
-    /// of `d` rows (`j` 0 or 1) becomes row `2 * i + j`.
-    RopeInterleave {
-        /// Number of heads; rows must be an even multiple of it.
-        heads: u64,
-    },
+impl Placement {
+    /// Becomes one tensor, as it is.
+    #[must_use]
+    pub fn whole(name: impl Into<String>) -> Self {
+        Self::Parts(vec![Part::whole(name)])
+    }
 }
 
-impl RowMap {
-    /// How many rows a map sees in a tensor of that shape: the slowest dimension, so that a bias
-    /// (one dimension) has one row per element, as the weight beside it has.
+/// What one source tensor gives to one tensor of the output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// GGUF name of that tensor.
+    pub name: String,
+    /// Which of its parts this is.
+    pub slot: Slot,
+    /// Which elements of the source, and in which order.
+    pub view: View,
+    /// What happens to the values.
+    pub change: Change,
+}
+
+impl Part {
+    /// All of a tensor, from all of a source tensor.
     #[must_use]
-    pub fn rows_of(shape: &Shape) -> u64 {
-        shape.dims().first().copied().unwrap_or(1)
+    pub fn whole(name: impl Into<String>) -> Self {
+        Self { name: name.into(), slot: Slot::ONLY, view: View::WHOLE, change: Change::None }
     }
 
-    /// The number of consecutive rows within which the map stays: output rows `k * n .. (k + 1) * n`
-    /// come from source rows `k * n .. (k + 1) * n`. One head, or one row if nothing moves.
-    ///
-    /// # Errors
-    /// `Shape` if `rows` is not an even multiple of the number of heads.
-    pub fn unit_rows(self, rows: u64) -> Result<u64> {
-        let Self::RopeInterleave { heads } = self else { return Ok(1) };
-        let even = heads
-            .checked_mul(2)
-            .filter(|&pairs| pairs > 0 && rows > 0 && rows.is_multiple_of(pairs));
-        match even {
-            Some(_) => Ok(rows / heads),
-            None => Err(Error::shape(format!(
-                "{rows} rows are not {heads} attention heads with an even number of rows each"
-            ))),
-        }
+    /// The same part of the source with another view.
+    #[must_use]
+    pub fn viewed(self, view: View) -> Self {
+        Self { view, ..self }
+    }
+}
+
+/// The place of a part among those of its tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slot {
+    /// Number of the part.
+    pub at: u64,
+    /// Number of parts.
+    pub of: u64,
+    /// How they make one tensor.
+    pub join: Join,
+}
+
+impl Slot {
+    /// A tensor with one part.
+    pub const ONLY: Self = Self { at: 0, of: 1, join: Join::Follow };
+
+    /// One of `of` parts that are stacked.
+    #[must_use]
+    pub const fn stacked(at: u64, of: u64) -> Self {
+        Self { at, of, join: Join::Stack }
     }
 
-    /// The source row that becomes output row `out_row` of a tensor with `rows` rows.
-    ///
-    /// # Errors
-    /// `Shape` if there is no such row, or as [`Self::unit_rows`].
-    pub fn source_row(self, out_row: u64, rows: u64) -> Result<u64> {
-        if out_row >= rows {
-            return Err(Error::shape(format!("row {out_row} of a tensor with {rows} rows")));
+    /// One of `of` parts that follow each other.
+    #[must_use]
+    pub const fn following(at: u64, of: u64) -> Self {
+        Self { at, of, join: Join::Follow }
+    }
+}
+
+/// How parts make one tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Join {
+    /// They are alike, and a new slowest dimension counts them.
+    Stack,
+    /// They follow each other along their slowest dimension.
+    Follow,
+}
+
+/// What happens to values on their way; computed in `f32`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Nothing.
+    None,
+    /// 1 is added: norms that checkpoints store as the difference from 1.
+    AddOne,
+}
+
+impl Change {
+    /// Changes values in place.
+    pub fn apply(self, values: &mut [f32]) {
+        match self {
+            Self::None => {}
+            Self::AddOne => values.iter_mut().for_each(|value| *value += 1.0),
         }
-        let unit = self.unit_rows(rows)?;
-        Ok(match self {
-            Self::Identity => out_row,
-            Self::RopeInterleave { .. } => {
-                let within = out_row % unit;
-                out_row - within + (within % 2) * (unit / 2) + within / 2
-            }
-        })
     }
 }
 
@@ -210,32 +241,6 @@ fn unknown(known: &[&'static dyn ModelArch], config: &ModelConfig) -> Error {
 mod tests {
     use super::*;
 
-    #[test]
-    fn interleaving_is_a_permutation_within_heads() {
-        let map = RowMap::RopeInterleave { heads: 3 };
-        assert_eq!(map.unit_rows(18).ok(), Some(6));
-        let rows: Vec<u64> = (0..18).filter_map(|row| map.source_row(row, 18).ok()).collect();
-        assert_eq!(&rows[..6], [0, 3, 1, 4, 2, 5]);
-        assert_eq!(&rows[6..12], [6, 9, 7, 10, 8, 11]);
-        let mut sorted = rows.clone();
-        sorted.sort_unstable();
-        assert_eq!(sorted, (0..18).collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn rows_that_do_not_fit_the_heads_are_refused() {
-        for (heads, rows) in [(0, 4), (4, 0), (4, 12), (3, 16), (u64::MAX, 8), (1 << 63, 8)] {
-            let map = RowMap::RopeInterleave { heads };
-            assert!(map.unit_rows(rows).is_err(), "{heads} heads, {rows} rows");
-            assert!(map.source_row(0, rows).is_err(), "{heads} heads, {rows} rows");
-        }
-        let map = RowMap::RopeInterleave { heads: 2 };
-        assert!(map.source_row(8, 8).is_err());
-        assert!(RowMap::Identity.source_row(8, 8).is_err());
-        assert_eq!(RowMap::Identity.source_row(7, 8).ok(), Some(7));
-        assert_eq!(RowMap::Identity.unit_rows(0).ok(), Some(1));
-    }
-
     struct Named(&'static str, &'static [&'static str], Score);
 
     impl ModelArch for Named {
@@ -283,13 +288,5 @@ mod tests {
         }
         assert!(none.is_some_and(|e| e.hint().is_some_and(|h| h.contains("FooForCausalLM"))));
         assert!(choose(&[&NO], &ModelConfig::default()).is_err());
-    }
-
-    #[test]
-    fn a_bias_has_one_row_per_element() {
-        let rows = |dims: &[u64]| Shape::try_new(dims.to_vec()).map(|s| RowMap::rows_of(&s)).ok();
-        assert_eq!(rows(&[48]), Some(48));
-        assert_eq!(rows(&[48, 64]), Some(48));
-        assert_eq!(rows(&[]), Some(1));
     }
 }

@@ -344,6 +344,18 @@ impl<'a> Store<'a> {
         Ok(Some(gguf.meta))
     }
 
+    /// Bytes of a tensor's file.
+    ///
+    /// # Errors
+    /// `Io` if the file is missing.
+    pub fn file_len(&self, id: Uuid) -> Result<u64> {
+        let name = tensor_file(id);
+        self.files.len(&name)?.ok_or_else(|| {
+            Error::new(crate::ErrorKind::Io, format!("missing tensor: {}", self.files.place(&name)))
+                .with_hint("the store is incomplete; import the model again")
+        })
+    }
+
     /// The index of a tensor's file, compared with what `metadata.json` says.
     ///
     /// # Errors
@@ -351,10 +363,7 @@ impl<'a> Store<'a> {
     pub fn index(&self, id: Uuid, record: &Record) -> Result<Index> {
         let name = tensor_file(id);
         let place = || format!("tensor `{}`, file `{}`", record.name, self.files.place(&name));
-        let len = self.files.len(&name).context(place)?.ok_or_else(|| {
-            Error::new(crate::ErrorKind::Io, format!("missing tensor: {}", self.files.place(&name)))
-                .with_hint("the store is incomplete; import the model again")
-        })?;
+        let len = self.file_len(id).context(place)?;
         let index = Index::read(len, |offset, len| read_exact(self.files, &name, offset, len))
             .map_err(|error| match len > record.stored_bytes {
                 // Whatever else it looks like then.

@@ -7,13 +7,13 @@
 //! Accepted classes: [`Llama::hf_names`]; or a nested config of type `llama` or `mistral`.
 //! Limits: no mixtures of experts, full rotary embeddings only.
 
-use gmat_core::arch::{Expected, Generated, ModelArch, Placement, RowMap, Score};
+use gmat_core::arch::{Expected, Generated, ModelArch, Placement, Score};
 use gmat_core::config::ModelConfig;
 use gmat_core::error::Result;
 use gmat_core::format::gguf::Meta;
 use gmat_core::register_arch;
 
-use crate::decoder::{self, ClassDefaults, Hparams, Named, Rope};
+use crate::decoder::{self, ClassDefaults, Computes, Epsilon, Hparams, Names, Rope};
 
 /// The architecture.
 struct Llama;
@@ -31,7 +31,7 @@ const LLAMA: ClassDefaults = ClassDefaults {
     states_head_dim: true,
     context: 2048,
     rope_theta: 10_000.0,
-    rms_epsilon: 1e-6,
+    epsilon: Epsilon::Rms(1e-6),
 };
 
 const MISTRAL: ClassDefaults = ClassDefaults {
@@ -42,16 +42,39 @@ const MISTRAL: ClassDefaults = ClassDefaults {
     ..LLAMA
 };
 
+const MIXTRAL: ClassDefaults = ClassDefaults { epsilon: Epsilon::Rms(1e-5), ..MISTRAL };
+
+const NAMES: Names = Names::of_layers(&[
+    decoder::NORMS,
+    decoder::INTERLEAVED_ATTENTION,
+    decoder::FEED_FORWARD,
+    decoder::EXPERTS,
+    MIXTRAL_EXPERTS,
+]);
+
+/// The mixture of experts of Mixtral.
+const MIXTRAL_EXPERTS: &[decoder::Module] = decoder::modules! {
+    "block_sparse_moe.gate" => "ffn_gate_inp";
+    "block_sparse_moe.experts.*.w1" => "ffn_gate_exps";
+    "block_sparse_moe.experts.*.w2" => "ffn_down_exps";
+    "block_sparse_moe.experts.*.w3" => "ffn_up_exps";
+    "mlp.gate" => "ffn_gate_inp";
+};
+
 impl Llama {
     /// The sizes that the model's class stands for: Mistral or Llama.
     fn class(config: &ModelConfig) -> Result<&'static ClassDefaults> {
         let named = config.architecture().is_some_and(|name| name.starts_with("Mistral"));
-        let mistral = config.str(&["model_type"])?.map_or(named, |name| name == "mistral");
-        Ok(if mistral { &MISTRAL } else { &LLAMA })
+        Ok(match config.str(&["model_type"])? {
+            Some("mistral") => &MISTRAL,
+            Some("mixtral") => &MIXTRAL,
+            None if named => &MISTRAL,
+            _ => &LLAMA,
+        })
     }
 
     fn hparams(config: &ModelConfig) -> Result<Hparams> {
-        decoder::require_plain(config, "llama")?;
+        Computes::EXPERTS.check(config, "llama")?;
         Hparams::read(config, Self::class(config)?)
     }
 
@@ -72,32 +95,18 @@ impl ModelArch for Llama {
             "LlamaModel",
             "MistralForCausalLM",
             "MistralModel",
+            "MixtralForCausalLM",
             "VLlama3ForCausalLM",
             "IQuestCoderForCausalLM",
         ]
     }
 
     fn score(&self, config: &ModelConfig) -> Score {
-        decoder::score(config, self.hf_names(), &["llama", "mistral"])
+        decoder::score(config, self.hf_names(), &["llama", "mistral", "mixtral"])
     }
 
     fn place(&self, tensor: &str, config: &ModelConfig) -> Result<Option<Placement>> {
-        let hparams = Self::hparams(config)?;
-        let layered = [decoder::ATTENTION, decoder::FEED_FORWARD, decoder::NORMS];
-        let named = decoder::find(tensor, hparams.layers, &[decoder::EMBEDDINGS], &layered)?;
-        Ok(named.map(|named| {
-            let heads = match &named {
-                Named::Tensor { module: "attn_q", .. } => Some(hparams.heads),
-                Named::Tensor { module: "attn_k", .. } => Some(hparams.kv_heads),
-                _ => None,
-            };
-            match (named.in_order(), heads) {
-                (Placement::Tensor { name, .. }, Some(heads)) => {
-                    Placement::Tensor { name, rows: RowMap::RopeInterleave { heads } }
-                }
-                (placement, _) => placement,
-            }
-        }))
+        NAMES.place(tensor, &Self::hparams(config)?)
     }
 
     fn metadata(&self, config: &ModelConfig, out: &mut Meta) -> Result<()> {
@@ -115,8 +124,6 @@ impl ModelArch for Llama {
     }
 
     fn expected(&self, config: &ModelConfig) -> Result<Vec<Expected>> {
-        let layered: &[&[decoder::Module]] =
-            &[decoder::NORMS, decoder::ATTENTION, decoder::FEED_FORWARD];
-        decoder::expected(config, &Self::hparams(config)?, layered, &[])
+        decoder::expected(config, &Self::hparams(config)?, NAMES.layered, &[])
     }
 }

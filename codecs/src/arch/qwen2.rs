@@ -11,7 +11,7 @@ use gmat_core::error::Result;
 use gmat_core::format::gguf::Meta;
 use gmat_core::register_arch;
 
-use crate::decoder::{self, ClassDefaults, Hparams, Named};
+use crate::decoder::{self, ClassDefaults, Computes, Epsilon, Hparams, Names};
 
 /// The architecture.
 struct Qwen2;
@@ -29,12 +29,14 @@ const CLASS: ClassDefaults = ClassDefaults {
     states_head_dim: false,
     context: 32_768,
     rope_theta: 10_000.0,
-    rms_epsilon: 1e-6,
+    epsilon: Epsilon::Rms(1e-6),
 };
+
+const NAMES: Names = Names::of_layers(&[decoder::NORMS, decoder::ATTENTION, decoder::FEED_FORWARD]);
 
 impl Qwen2 {
     fn hparams(config: &ModelConfig) -> Result<Hparams> {
-        decoder::require_plain(config, "qwen2")?;
+        Computes::DENSE.check(config, "qwen2")?;
         Hparams::read(config, &CLASS)
     }
 }
@@ -53,10 +55,7 @@ impl ModelArch for Qwen2 {
     }
 
     fn place(&self, tensor: &str, config: &ModelConfig) -> Result<Option<Placement>> {
-        let layers = Self::hparams(config)?.layers;
-        let layered = [decoder::ATTENTION, decoder::FEED_FORWARD, decoder::NORMS];
-        let named = decoder::find(tensor, layers, &[decoder::EMBEDDINGS], &layered)?;
-        Ok(named.map(Named::in_order))
+        NAMES.place(tensor, &Self::hparams(config)?)
     }
 
     fn metadata(&self, config: &ModelConfig, out: &mut Meta) -> Result<()> {
@@ -65,8 +64,11 @@ impl ModelArch for Qwen2 {
     }
 
     fn expected(&self, config: &ModelConfig) -> Result<Vec<Expected>> {
-        let layered: &[&[decoder::Module]] =
-            &[decoder::NORMS, decoder::ATTENTION, decoder::FEED_FORWARD];
-        decoder::expected(config, &Self::hparams(config)?, layered, &["attn_q", "attn_k", "attn_v"])
+        decoder::expected(
+            config,
+            &Self::hparams(config)?,
+            NAMES.layered,
+            &["attn_q", "attn_k", "attn_v"],
+        )
     }
 }

@@ -11,7 +11,7 @@ use gmat_core::error::Result;
 use gmat_core::format::gguf::Meta;
 use gmat_core::register_arch;
 
-use crate::decoder::{self, ClassDefaults, Hparams, Named};
+use crate::decoder::{self, ClassDefaults, Computes, Epsilon, Hparams, Names};
 
 /// The architecture.
 struct Qwen3;
@@ -29,12 +29,19 @@ const CLASS: ClassDefaults = ClassDefaults {
     states_head_dim: true,
     context: 32_768,
     rope_theta: 10_000.0,
-    rms_epsilon: 1e-6,
+    epsilon: Epsilon::Rms(1e-6),
 };
+
+const NAMES: Names = Names::of_layers(&[
+    decoder::NORMS,
+    decoder::ATTENTION,
+    decoder::QK_NORMS,
+    decoder::FEED_FORWARD,
+]);
 
 impl Qwen3 {
     fn hparams(config: &ModelConfig) -> Result<Hparams> {
-        decoder::require_plain(config, "qwen3")?;
+        Computes::DENSE.check(config, "qwen3")?;
         Hparams::read(config, &CLASS)
     }
 }
@@ -53,11 +60,7 @@ impl ModelArch for Qwen3 {
     }
 
     fn place(&self, tensor: &str, config: &ModelConfig) -> Result<Option<Placement>> {
-        let layers = Self::hparams(config)?.layers;
-        let layered =
-            [decoder::ATTENTION, decoder::QK_NORMS, decoder::FEED_FORWARD, decoder::NORMS];
-        let named = decoder::find(tensor, layers, &[decoder::EMBEDDINGS], &layered)?;
-        Ok(named.map(Named::in_order))
+        NAMES.place(tensor, &Self::hparams(config)?)
     }
 
     fn metadata(&self, config: &ModelConfig, out: &mut Meta) -> Result<()> {
@@ -66,8 +69,6 @@ impl ModelArch for Qwen3 {
     }
 
     fn expected(&self, config: &ModelConfig) -> Result<Vec<Expected>> {
-        let layered: &[&[decoder::Module]] =
-            &[decoder::NORMS, decoder::ATTENTION, decoder::QK_NORMS, decoder::FEED_FORWARD];
-        decoder::expected(config, &Self::hparams(config)?, layered, &[])
+        decoder::expected(config, &Self::hparams(config)?, NAMES.layered, &[])
     }
 }

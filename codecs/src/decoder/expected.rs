@@ -8,8 +8,8 @@ use gmat_core::arch::{Dim, Expected};
 use gmat_core::config::ModelConfig;
 use gmat_core::error::Result;
 
-use super::names::Leaves;
-use super::{EMBEDDINGS, Hparams, Module};
+use super::Hparams;
+use super::names::{EMBEDDINGS, Leaves, Module, Target};
 
 /// What a model of these sizes has: the modules outside the layers, then those of `layered` in each
 /// layer. The modules named in `biases` need their bias, the others may have one.
@@ -25,16 +25,18 @@ pub(crate) fn expected(
     let vocabulary = config.u64(&["vocab_size"])?;
     let mut out = Vec::new();
     let mut add = |prefix: &str, module: &Module| {
-        let Some(dims) = dims(module.target, hparams, vocabulary) else { return };
-        let name = |leaf: &str| format!("{prefix}{}.{leaf}", module.target);
-        if module.leaves == Leaves::WeightAndBias {
-            out.push(Expected {
-                name: name("bias"),
-                dims: dims.first().copied().into_iter().collect(),
-                optional: !biases.contains(&module.target),
-            });
+        for Target { name: target, .. } in module.targets {
+            let Some(dims) = dims(target, hparams, vocabulary) else { continue };
+            let name = |leaf: &str| format!("{prefix}{target}.{leaf}");
+            if module.leaves == Leaves::WeightAndBias {
+                out.push(Expected {
+                    name: name("bias"),
+                    dims: dims.first().copied().into_iter().collect(),
+                    optional: !biases.contains(target),
+                });
+            }
+            out.push(Expected { name: name("weight"), dims, optional: *target == "output" });
         }
-        out.push(Expected { name: name("weight"), dims, optional: module.target == "output" });
     };
     EMBEDDINGS.iter().for_each(|module| add("", module));
     for layer in 0..hparams.layers {
@@ -69,7 +71,7 @@ fn dims(target: &str, hparams: &Hparams, vocabulary: Option<u64>) -> Option<Vec<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decoder::{ATTENTION, ClassDefaults, FEED_FORWARD, NORMS, QK_NORMS};
+    use crate::decoder::{ATTENTION, ClassDefaults, Epsilon, FEED_FORWARD, NORMS, QK_NORMS};
     use serde_json::{Value, json};
 
     const CLASS: ClassDefaults = ClassDefaults {
@@ -83,7 +85,7 @@ mod tests {
         states_head_dim: false,
         context: 512,
         rope_theta: 10_000.0,
-        rms_epsilon: 1e-6,
+        epsilon: Epsilon::Rms(1e-6),
     };
 
     fn list(vocabulary: Value) -> Vec<Expected> {
@@ -105,8 +107,8 @@ mod tests {
     #[test]
     fn shapes_follow_from_the_sizes() {
         let list = list(json!(100));
-        // Every module has a shape: 3 outside, and 11 weights and 7 biases in each of 2 layers.
-        assert_eq!(list.len(), 3 + 2 * (11 + 7));
+        // Every module has a shape: 4 outside, and 11 weights and 7 biases in each of 2 layers.
+        assert_eq!(list.len(), 4 + 2 * (11 + 7));
         for (name, dims, optional) in [
             ("token_embd.weight", &[100, 64][..], false),
             ("output_norm.weight", &[64], false),

@@ -7,13 +7,12 @@ use gmat_core::config::ModelConfig;
 use gmat_core::error::{Error, Result};
 use gmat_core::format::gguf::Meta;
 
-use super::Rope;
-use super::float;
+use super::{Experts, Rope, float};
 
 /// Bounds far above any real model, so that a hostile config cannot ask for absurd work.
-const MAX_LAYERS: u64 = 1 << 14;
-const MAX_HEADS: u64 = 1 << 16;
-const MAX_WIDTH: u64 = 1 << 24;
+pub(crate) const MAX_LAYERS: u64 = 1 << 14;
+pub(crate) const MAX_HEADS: u64 = 1 << 16;
+pub(crate) const MAX_WIDTH: u64 = 1 << 24;
 
 /// Where a model class documents a value for a key that the config leaves out.
 ///
@@ -34,11 +33,21 @@ pub(crate) struct ClassDefaults {
     pub(crate) states_head_dim: bool,
     pub(crate) context: u64,
     pub(crate) rope_theta: f64,
-    pub(crate) rms_epsilon: f64,
+    pub(crate) epsilon: Epsilon<f64>,
 }
 
-/// Checked sizes: everything is positive, head counts divide, `head_dim` is even.
-#[derive(Debug, Clone, PartialEq)]
+/// What keeps norms from dividing by zero, by the kind of norm.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Epsilon<T> {
+    /// Of root mean square norms.
+    Rms(T),
+    /// Of layer norms.
+    Layer(T),
+}
+
+/// Checked sizes: everything is positive, head counts divide, `head_dim` is even. (The default has
+/// no size at all.)
+#[derive(Debug, Clone, PartialEq, Default)]
 pub(crate) struct Hparams {
     pub(crate) layers: u64,
     pub(crate) context: u64,
@@ -50,7 +59,9 @@ pub(crate) struct Hparams {
     pub(crate) head_dim: u64,
     /// Whether to write `head_dim`: config or class state it, or it does not follow from the rest.
     pub(crate) head_dim_stated: bool,
-    pub(crate) rms_epsilon: f32,
+    pub(crate) epsilon: Option<Epsilon<f32>>,
+    /// The mixture of experts, if it is one.
+    pub(crate) experts: Option<Experts>,
     /// Whether attention looks back only.
     pub(crate) causal: bool,
 }
@@ -87,13 +98,6 @@ impl Hparams {
             "model_max_length",
         ];
         let feed_forward = ["intermediate_size", "n_inner", "hidden_dim"];
-        let rms_epsilon = config.f64(&["rms_norm_eps", "norm_eps"])?.unwrap_or(class.rms_epsilon);
-        if rms_epsilon < 0.0 {
-            return Err(Error::malformed(format!(
-                "`rms_norm_eps` in {} is {rms_epsilon}, which is negative",
-                config.place_of(&["rms_norm_eps"])
-            )));
-        }
         Ok(Self {
             layers: size(
                 &["num_hidden_layers", "n_layer", "num_layers", "n_layers"],
@@ -107,9 +111,15 @@ impl Hparams {
             kv_heads,
             head_dim,
             head_dim_stated,
-            rms_epsilon: float("rms_norm_eps", rms_epsilon)?,
+            epsilon: Some(class.epsilon.read(config)?),
+            experts: Experts::read(config)?,
             causal: config.bool(&["is_causal"])?.unwrap_or(true),
         })
+    }
+
+    /// Number of experts to choose from; 0 if there are none.
+    pub(crate) fn expert_count(&self) -> u64 {
+        self.experts.as_ref().map_or(0, |experts| experts.count)
     }
 
     /// The number of tokens, for the architectures that write it.
@@ -137,12 +147,46 @@ impl Hparams {
             out.set(key("attention.causal"), false);
         }
         rope.write(arch, out)?;
-        out.set(key("attention.layer_norm_rms_epsilon"), self.rms_epsilon);
+        match self.epsilon {
+            Some(Epsilon::Rms(epsilon)) => {
+                out.set(key("attention.layer_norm_rms_epsilon"), epsilon)
+            }
+            Some(Epsilon::Layer(epsilon)) => out.set(key("attention.layer_norm_epsilon"), epsilon),
+            None => {}
+        }
+        if let Some(experts) = &self.experts {
+            experts.write(arch, out)?;
+        }
         if self.head_dim_stated {
             out.set_count(key("attention.key_length"), self.head_dim)?;
             out.set_count(key("attention.value_length"), self.head_dim)?;
         }
         Ok(())
+    }
+}
+
+impl Epsilon<f64> {
+    /// The value of the config, or else this one.
+    fn read(self, config: &ModelConfig) -> Result<Epsilon<f32>> {
+        let (keys, default): (&[&str], f64) = match self {
+            Self::Rms(default) => (&["rms_norm_eps", "norm_eps"], default),
+            Self::Layer(default) => {
+                (&["layer_norm_eps", "layer_norm_epsilon", "norm_epsilon", "rms_norm_eps"], default)
+            }
+        };
+        let key = keys.first().unwrap_or(&"");
+        let value = config.f64(keys)?.unwrap_or(default);
+        if value < 0.0 {
+            return Err(Error::malformed(format!(
+                "`{key}` in {} is {value}, which is negative",
+                config.place_of(keys)
+            )));
+        }
+        let value = float(key, value)?;
+        Ok(match self {
+            Self::Rms(_) => Epsilon::Rms(value),
+            Self::Layer(_) => Epsilon::Layer(value),
+        })
     }
 }
 
@@ -172,7 +216,12 @@ fn head_dim(
 }
 
 /// The positive integer under the first of `keys`.
-fn bounded(config: &ModelConfig, keys: &[&str], default: Option<u64>, max: u64) -> Result<u64> {
+pub(crate) fn bounded(
+    config: &ModelConfig,
+    keys: &[&str],
+    default: Option<u64>,
+    max: u64,
+) -> Result<u64> {
     let value = match (config.u64(keys)?, default) {
         (Some(value), _) | (None, Some(value)) => value,
         (None, None) => config.require_u64(keys)?,
@@ -204,7 +253,7 @@ mod tests {
         states_head_dim: false,
         context: 512,
         rope_theta: 10_000.0,
-        rms_epsilon: 1e-6,
+        epsilon: Epsilon::Rms(1e-6),
     };
 
     /// A good config with some keys set; `"-"` removes one.
@@ -252,7 +301,7 @@ mod tests {
             let error = epsilon(value.clone()).err().map(|e| e.to_string());
             assert!(error.is_some_and(|e| e.contains("rms_norm_eps")), "{value}");
         }
-        assert_eq!(epsilon(Value::Null).map(|h| h.rms_epsilon).ok(), Some(1e-6));
+        assert_eq!(epsilon(Value::Null).map(|h| h.epsilon).ok(), Some(Some(Epsilon::Rms(1e-6))));
     }
 
     #[test]

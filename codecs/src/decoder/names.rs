@@ -1,19 +1,31 @@
-//! From the tensor names of decoder checkpoints to those of GGUF.
+//! Names of tensors in checkpoints and in GGUF, as tables of modules.
 //!
-//! Source names are those of the model classes of the `transformers` library, target names those of
-//! the "Standardized tensor names" section of the GGUF specification.
+//! Names on the left are those of the model classes of the `transformers` library, names on the
+//! right those of the GGUF specification ("standardized tensor names").
 
-use gmat_core::arch::Placement;
+use gmat_core::arch::{Change, Part, Placement, Slot, View};
 use gmat_core::error::{Error, Result};
+
+use super::{Hparams, dropped};
 
 /// What a module of a checkpoint is in GGUF.
 pub(crate) struct Module {
-    /// Path below the model (`norm`) or below a layer (`self_attn.q_proj`).
+    /// Path below the model (`norm`) or below a layer (`self_attn.q_proj`); `*` is the number of an
+    /// expert.
     pub(crate) source: &'static str,
-    /// GGUF name without suffix, and without `blk.N.` for a module of a layer.
-    pub(crate) target: &'static str,
     /// The tensors it may have.
     pub(crate) leaves: Leaves,
+    /// What becomes of each of them.
+    pub(crate) targets: &'static [Target],
+}
+
+/// What a tensor of a module becomes, or one of the things it becomes.
+pub(crate) struct Target {
+    /// GGUF name without leaf, and without `blk.N.` for a module of a layer.
+    pub(crate) name: &'static str,
+    /// Which elements, by the sizes of the model.
+    pub(crate) view: fn(&Hparams) -> View,
+    pub(crate) change: Change,
 }
 
 /// The tensors of a module.
@@ -23,194 +35,227 @@ pub(crate) enum Leaves {
     Weight,
     /// `.weight` and `.bias`.
     WeightAndBias,
+    /// The module's path is the name of the tensor; its GGUF name has this leaf.
+    Bare(&'static str),
 }
 
-const fn module(source: &'static str, target: &'static str, leaves: Leaves) -> Module {
-    Module { source, target, leaves }
+/// All of a tensor.
+pub(crate) const fn whole(_: &Hparams) -> View {
+    View::WHOLE
 }
+
+impl Target {
+    /// All of a tensor.
+    pub(crate) const fn whole(name: &'static str) -> Self {
+        Self { name, view: whole, change: Change::None }
+    }
+
+    /// A part of a tensor, or all of it in another order.
+    pub(crate) const fn view(name: &'static str, view: fn(&Hparams) -> View) -> Self {
+        Self { name, view, change: Change::None }
+    }
+}
+
+impl Module {
+    /// A module that becomes `targets`.
+    pub(crate) const fn new(
+        source: &'static str,
+        leaves: Leaves,
+        targets: &'static [Target],
+    ) -> Self {
+        Self { source, leaves, targets }
+    }
+}
+
+/// Writes a table of modules: `"source" => "target"` with a weight, followed by `+ bias` where there
+/// may be a bias, and by `, view = f` for other elements or another order.
+macro_rules! modules {
+    ($($source:literal => $target:literal $(+ $bias:ident)? $(, view = $view:expr)?;)*) => {
+        &[$($crate::decoder::Module::new(
+            $source,
+            $crate::decoder::modules!(@leaves $($bias)?),
+            &[$crate::decoder::modules!(@target $target $(, $view)?)],
+        )),*]
+    };
+    (@leaves) => { $crate::decoder::Leaves::Weight };
+    (@leaves bias) => { $crate::decoder::Leaves::WeightAndBias };
+    (@target $target:literal) => { $crate::decoder::Target::whole($target) };
+    (@target $target:literal, $view:expr) => { $crate::decoder::Target::view($target, $view) };
+}
+pub(crate) use modules;
 
 /// Outside the layers.
-pub(crate) const EMBEDDINGS: &[Module] = &[
-    module("embed_tokens", "token_embd", Leaves::Weight),
-    module("norm", "output_norm", Leaves::Weight),
-    module("lm_head", "output", Leaves::Weight),
-];
+pub(crate) const EMBEDDINGS: &[Module] = modules! {
+    "embed_tokens" => "token_embd";
+    "norm" => "output_norm";
+    "lm_head" => "output" + bias;
+};
 
 /// Projections of the attention.
-pub(crate) const ATTENTION: &[Module] = &[
-    module("self_attn.q_proj", "attn_q", Leaves::WeightAndBias),
-    module("self_attn.k_proj", "attn_k", Leaves::WeightAndBias),
-    module("self_attn.v_proj", "attn_v", Leaves::WeightAndBias),
-    module("self_attn.o_proj", "attn_output", Leaves::WeightAndBias),
-];
+pub(crate) const ATTENTION: &[Module] = modules! {
+    "self_attn.q_proj" => "attn_q" + bias;
+    "self_attn.k_proj" => "attn_k" + bias;
+    "self_attn.v_proj" => "attn_v" + bias;
+    "self_attn.o_proj" => "attn_output" + bias;
+};
+
+/// Projections of the attention, for runtimes that rotate neighbouring rows: checkpoints keep the
+/// two halves of a head apart.
+pub(crate) const INTERLEAVED_ATTENTION: &[Module] = modules! {
+    "self_attn.q_proj" => "attn_q" + bias, view = |sizes| View::WHOLE.interleaved(sizes.heads);
+    "self_attn.k_proj" => "attn_k" + bias, view = |sizes| View::WHOLE.interleaved(sizes.kv_heads);
+    "self_attn.v_proj" => "attn_v" + bias;
+    "self_attn.o_proj" => "attn_output" + bias;
+};
 
 /// Norms of queries and keys, per head.
-pub(crate) const QK_NORMS: &[Module] = &[
-    module("self_attn.q_norm", "attn_q_norm", Leaves::Weight),
-    module("self_attn.k_norm", "attn_k_norm", Leaves::Weight),
-];
+pub(crate) const QK_NORMS: &[Module] = modules! {
+    "self_attn.q_norm" => "attn_q_norm";
+    "self_attn.k_norm" => "attn_k_norm";
+};
 
 /// The gated feed-forward network.
-pub(crate) const FEED_FORWARD: &[Module] = &[
-    module("mlp.gate_proj", "ffn_gate", Leaves::WeightAndBias),
-    module("mlp.up_proj", "ffn_up", Leaves::WeightAndBias),
-    module("mlp.down_proj", "ffn_down", Leaves::WeightAndBias),
-];
+pub(crate) const FEED_FORWARD: &[Module] = modules! {
+    "mlp.gate_proj" => "ffn_gate" + bias;
+    "mlp.up_proj" => "ffn_up" + bias;
+    "mlp.down_proj" => "ffn_down" + bias;
+};
 
 /// RMS norms before attention and feed-forward network.
-pub(crate) const NORMS: &[Module] = &[
-    module("input_layernorm", "attn_norm", Leaves::Weight),
-    module("post_attention_layernorm", "ffn_norm", Leaves::Weight),
-];
-
-/// What a tensor name turned out to be.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Named {
-    /// A tensor of the file: its GGUF name, and the module's for what depends on it.
-    Tensor { name: String, module: &'static str },
-    /// Left out on purpose.
-    Drop(&'static str),
-}
-
-impl Named {
-    /// The placement, with rows as they are.
-    pub(crate) fn in_order(self) -> Placement {
-        match self {
-            Self::Tensor { name, .. } => {
-                Placement::Tensor { name, rows: gmat_core::arch::RowMap::Identity }
-            }
-            Self::Drop(reason) => Placement::Drop(reason),
-        }
-    }
-}
+pub(crate) const NORMS: &[Module] = modules! {
+    "input_layernorm" => "attn_norm";
+    "post_attention_layernorm" => "ffn_norm";
+};
 
 /// Prefixes that say where in a wrapper the text model sits; any sequence of them is ignored.
-const CONTAINERS: [&str; 5] = ["model", "language_model", "text_model", "llm", "thinker"];
+pub(super) const CONTAINERS: [&str; 6] =
+    ["model", "language_model", "text_model", "llm", "thinker", "transformer"];
 
-/// Looks a source tensor up. `global` modules are outside the layers, `layered` ones in each of the
-/// `layers` layers. `None` if the name is unknown.
-///
-/// # Errors
-/// `Malformed` if the tensor belongs to a layer that the config does not have.
-pub(crate) fn find(
-    tensor: &str,
-    layers: u64,
-    global: &[&'static [Module]],
-    layered: &[&'static [Module]],
-) -> Result<Option<Named>> {
-    if let Some(reason) = dropped(tensor) {
-        return Ok(Some(Named::Drop(reason)));
+/// Where an architecture has its tensors.
+pub(crate) struct Names {
+    /// Path of the list of layers.
+    pub(crate) layers: &'static str,
+    /// Modules outside the layers.
+    pub(crate) global: &'static [&'static [Module]],
+    /// Modules of every layer.
+    pub(crate) layered: &'static [&'static [Module]],
+}
+
+impl Names {
+    /// The names of a decoder whose layers are `layers.N`, with the usual modules outside.
+    pub(crate) const fn of_layers(layered: &'static [&'static [Module]]) -> Self {
+        Self { layers: "layers", global: &[EMBEDDINGS], layered }
     }
-    let mut path = tensor;
-    while let Some((first, rest)) = path.split_once('.') {
-        if !CONTAINERS.contains(&first) {
-            break;
+
+    /// What becomes of a source tensor; `None` if the name is unknown.
+    ///
+    /// # Errors
+    /// `Malformed` if the tensor belongs to a layer or expert that the config does not have.
+    pub(crate) fn place(&self, tensor: &str, sizes: &Hparams) -> Result<Option<Placement>> {
+        if let Some(reason) = dropped(tensor) {
+            return Ok(Some(Placement::Drop(reason)));
         }
-        path = rest;
+        let mut path = tensor;
+        while let Some((first, rest)) = path.split_once('.') {
+            if !CONTAINERS.contains(&first) {
+                break;
+            }
+            path = rest;
+        }
+        let below = path.strip_prefix(self.layers).and_then(|rest| rest.strip_prefix('.'));
+        let (layer, found) = match below.and_then(|rest| rest.split_once('.')) {
+            // Only the canonical spelling: `07` and `7` must not become the same tensor.
+            Some((layer, path)) => match canonical(layer) {
+                Some(layer) => (Some(layer), find(path, self.layered)),
+                None => return Ok(None),
+            },
+            None => (None, find(path, self.global)),
+        };
+        let Some(Found { module, expert, leaf }) = found else { return Ok(None) };
+        if let Some(layer) = layer.filter(|&layer| layer >= sizes.layers) {
+            return Err(Error::malformed(format!(
+                "tensor `{tensor}` is in layer {layer}, but `num_hidden_layers` in `config.json` is {}",
+                sizes.layers
+            )));
+        }
+        let experts = sizes.expert_count();
+        let slot = match expert {
+            None => Slot::ONLY,
+            Some(expert) if expert < experts => Slot::stacked(expert, experts),
+            Some(expert) => {
+                return Err(Error::malformed(format!(
+                    "tensor `{tensor}` is of expert {expert}, but `config.json` has {experts} experts"
+                )));
+            }
+        };
+        let prefix = layer.map_or_else(String::new, |layer| format!("blk.{layer}."));
+        let parts = module.targets.iter().map(|target| Part {
+            name: format!("{prefix}{}.{leaf}", target.name),
+            slot,
+            view: (target.view)(sizes),
+            change: target.change,
+        });
+        Ok(Some(Placement::Parts(parts.collect())))
     }
-    let Some((path, leaf)) = path.rsplit_once('.') else { return Ok(None) };
-    let lookup = |path: &str, modules: &[&'static [Module]]| -> Option<&'static Module> {
-        let fits = |module: &&'static Module| module.source == path && has(module.leaves, leaf);
-        modules.iter().flat_map(|table| table.iter()).find(fits)
-    };
-    let named = |prefix: String, module: &Module| Named::Tensor {
-        name: format!("{prefix}{}.{leaf}", module.target),
-        module: module.target,
-    };
-    let Some(in_layer) = path.strip_prefix("layers.") else {
-        return Ok(lookup(path, global).map(|module| named(String::new(), module)));
-    };
-    let Some((number, path)) = in_layer.split_once('.') else { return Ok(None) };
-    // Only the canonical spelling: `07` and `7` must not become the same tensor.
-    let Some(layer) = number.parse::<u64>().ok().filter(|layer| layer.to_string() == number) else {
-        return Ok(None);
-    };
-    let Some(module) = lookup(path, layered) else { return Ok(None) };
-    if layer >= layers {
-        return Err(Error::malformed(format!(
-            "tensor `{tensor}` is in layer {layer}, but `num_hidden_layers` in `config.json` is {layers}"
-        )));
-    }
-    Ok(Some(named(format!("blk.{layer}."), module)))
 }
 
-fn has(leaves: Leaves, leaf: &str) -> bool {
-    match leaf {
-        "weight" => true,
-        "bias" => leaves == Leaves::WeightAndBias,
-        _ => false,
-    }
+/// A tensor of a table.
+struct Found {
+    module: &'static Module,
+    expert: Option<u64>,
+    leaf: &'static str,
 }
 
-/// Tensors of parts of a multimodal model that are not its language model, by a word in one of the
-/// segments of their names ...
-const OTHER_PARTS: [&str; 14] = [
-    "vision",
-    "visual",
-    "audio",
-    "projector",
-    "patch_embed",
-    "patch_merger",
-    "image_newline",
-    "view_separator",
-    "view_seperator",
-    "resampler",
-    "sam_model",
-    "talker",
-    "token2wav",
-    "code2wav",
-];
+fn find(path: &str, tables: &[&'static [Module]]) -> Option<Found> {
+    tables.iter().flat_map(|table| table.iter()).find_map(|module| {
+        let (own, leaf) = match (module.leaves, path.rsplit_once('.')) {
+            (Leaves::Bare(leaf), _) => (path, leaf),
+            (_, Some((own, "weight"))) => (own, "weight"),
+            (Leaves::WeightAndBias, Some((own, "bias"))) => (own, "bias"),
+            _ => return None,
+        };
+        let expert = match module.source.split_once('*') {
+            None => (module.source == own).then_some(None),
+            Some((before, after)) => {
+                let number = own.strip_prefix(before)?.strip_suffix(after)?;
+                Some(Some(canonical(number)?))
+            }
+        };
+        expert.map(|expert| Found { module, expert, leaf })
+    })
+}
 
-/// ... or by the first segment that is no container.
-const OTHER_ROOTS: [&str; 11] = [
-    "vit",
-    "vpm",
-    "apm",
-    "siglip2",
-    "conformer",
-    "merger",
-    "connector",
-    "mlp1",
-    "sound_encoder",
-    "sound_projection",
-    "speech_embeddings",
-];
-
-/// Ends of names of buffers that old checkpoints stored although they are computed.
-const BUFFERS: [&str; 5] = [
-    ".rotary_emb.inv_freq",
-    ".rotary_emb.cos_cached",
-    ".rotary_emb.sin_cached",
-    ".attention.masked_bias",
-    ".attention.bias",
-];
-
-/// Ends of names of scales for runtimes that compute in 8 bits.
-const ACTIVATION_SCALES: [&str; 5] =
-    [".input_scale", ".activation_scale", "_activation_scale", ".k_scale", ".v_scale"];
-
-/// Why a tensor has no place in the file of a text model, if so.
-fn dropped(tensor: &str) -> Option<&'static str> {
-    if BUFFERS.iter().any(|end| tensor.ends_with(end)) {
-        return Some("a buffer that runtimes compute themselves");
-    }
-    if ACTIVATION_SCALES.iter().any(|end| tensor.ends_with(end)) {
-        return Some("a scale of activations or of the cache, not of weights");
-    }
-    let root = tensor.split('.').find(|segment| !CONTAINERS.contains(segment));
-    let other = root.is_some_and(|root| OTHER_ROOTS.contains(&root))
-        || tensor.split('.').any(|segment| OTHER_PARTS.iter().any(|word| segment.contains(word)));
-    other.then_some("of the image or audio part, which the file of a text model does not hold")
+/// A number as it is written without need: `7`, not `07` or `+7`.
+fn canonical(text: &str) -> Option<u64> {
+    text.parse::<u64>().ok().filter(|number| number.to_string() == text)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::decoder::Experts;
+
+    const EXPERTS: &[Module] = modules! {
+        "mlp.experts.*.up_proj" => "ffn_up_exps";
+    };
+
+    const NAMES: Names = Names::of_layers(&[ATTENTION, QK_NORMS, FEED_FORWARD, NORMS, EXPERTS]);
 
     fn lookup(tensor: &str) -> Option<String> {
-        match find(tensor, 12, &[EMBEDDINGS], &[ATTENTION, QK_NORMS, FEED_FORWARD, NORMS]) {
-            Ok(Some(Named::Tensor { name, .. })) => Some(name),
-            Ok(Some(Named::Drop(_))) => Some("drop".to_owned()),
+        let experts = Some(Experts { count: 4, ..Experts::default() });
+        let sizes = Hparams { layers: 12, experts, ..Hparams::default() };
+        match NAMES.place(tensor, &sizes) {
+            Ok(Some(Placement::Parts(parts))) => {
+                let names: Vec<String> = parts
+                    .iter()
+                    .map(|part| match part.slot {
+                        Slot::ONLY => part.name.clone(),
+                        Slot { at, of, .. } => format!("{} {at}/{of}", part.name),
+                    })
+                    .collect();
+                Some(names.join(" "))
+            }
+            Ok(Some(Placement::Drop(_))) => Some("drop".to_owned()),
             Ok(None) => None,
             Err(_) => Some("error".to_owned()),
         }
@@ -231,6 +276,7 @@ mod tests {
             ("model.layers.10.self_attn.o_proj.bias", "blk.10.attn_output.bias"),
             ("model.layers.1.mlp.down_proj.bias", "blk.1.ffn_down.bias"),
             ("model.layers.1.post_attention_layernorm.weight", "blk.1.ffn_norm.weight"),
+            ("model.layers.1.mlp.experts.3.up_proj.weight", "blk.1.ffn_up_exps.weight 3/4"),
         ] {
             assert_eq!(lookup(source).as_deref(), Some(target), "{source}");
         }
@@ -276,13 +322,18 @@ mod tests {
             "model.layers.0.self_attn.q_proj.weight_scale_inv",
             "model.layers.0.input_layernorm.bias",
             "model.layers.0.embed_tokens.weight",
-            "model.layers.0.mlp.experts.0.up_proj.weight",
+            "model.layers.0.mlp.experts.00.up_proj.weight",
+            "model.layers.0.mlp.experts..up_proj.weight",
+            "model.layers.0.mlp.experts.0.up_proj.bias",
             "model.self_attn.q_proj.weight",
-            "lm_head.bias",
             "encoder.layers.0.self_attn.q_proj.weight",
         ] {
             assert_eq!(lookup(tensor), None, "{tensor}");
         }
-        assert_eq!(lookup("model.layers.12.mlp.up_proj.weight").as_deref(), Some("error"));
+        for tensor in
+            ["model.layers.12.mlp.up_proj.weight", "layers.0.mlp.experts.4.up_proj.weight"]
+        {
+            assert_eq!(lookup(tensor).as_deref(), Some("error"), "{tensor}");
+        }
     }
 }

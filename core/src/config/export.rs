@@ -168,20 +168,16 @@ impl ExportConfig {
         if let Some(value) = fields.value("quantization") {
             config.quantization = quantization(value)?;
         }
-        let mut sources = BTreeSet::new();
-        let mut targets = BTreeSet::new();
+        // A tensor may have several targets, and a target several tensors, where an architecture
+        // splits or stacks them; only with the model at hand is it known what is too much.
+        let mut seen = BTreeSet::new();
         for (index, entry) in fields.list("tensor_map")?.iter().enumerate() {
             let target = target(entry, &format!("tensor_map[{index}]"))?;
-            let twice = |key: &str, value: &str| {
-                Error::config(format!(
-                    "`tensor_map[{index}].{key}` is `{value}`, as in an earlier entry"
-                ))
-            };
-            if !sources.insert(target.source) {
-                return Err(twice("source", &target.source.to_string()));
-            }
-            if !targets.insert(target.target.clone()) {
-                return Err(twice("target", &target.target));
+            if !seen.insert((target.source, target.target.clone())) {
+                return Err(Error::config(format!(
+                    "`tensor_map[{index}]` is the same as an earlier entry: `{}` to `{}`",
+                    target.source, target.target
+                )));
             }
             config.tensor_map.push(target);
         }

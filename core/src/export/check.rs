@@ -32,8 +32,8 @@ pub(crate) fn check(
     for tensor in &expected {
         match present.get(tensor.name.as_str()) {
             Some(found) => {
-                let shape = &found.record.info()?.shape;
-                check_shape(&found.record.name, shape, &tensor.dims, config.place())?;
+                let source = found.sources().next().unwrap_or(&tensor.name);
+                check_shape(source, &found.shape, &tensor.dims, config.place())?;
             }
             None if tensor.optional => {}
             None => missing.push(tensor.name.as_str()),
@@ -114,7 +114,9 @@ fn check_layers(
         metadata.config.tensor_map.iter().filter(|m| !m.include).map(|m| m.source.as_str());
     let stored = metadata.tensors.values().map(|record| record.name.as_str());
     let known = stored.chain(left_out).filter_map(|name| match arch.place(name, config) {
-        Ok(Some(Placement::Tensor { name, .. })) => layer(&name),
+        Ok(Some(Placement::Parts(parts))) => {
+            parts.iter().filter_map(|part| layer(&part.name)).max()
+        }
         _ => None,
     });
     let last = known.chain(placed.iter().filter_map(|tensor| layer(&tensor.name))).max();

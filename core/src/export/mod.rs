@@ -15,6 +15,7 @@ mod explain;
 mod fit;
 mod importance;
 mod model;
+mod pieces;
 mod plan;
 mod report;
 mod rows;

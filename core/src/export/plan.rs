@@ -1,20 +1,20 @@
 //! The plan of an export: every tensor with its name, type and place, and the finished headers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::arch::RowMap;
+use uuid::Uuid;
+
 use crate::config::{ExportConfig, Quantization, Rule, ScaleOptimization};
-use crate::decode::RowDecoder;
 use crate::error::{Error, Result, ResultExt};
 use crate::export::check::check;
 use crate::export::explain::Decision;
 use crate::export::fit::Fitted;
 use crate::export::importance::{Importance, Weighing, Weights};
 use crate::export::model::{Placed, architecture, model_config, place_all};
+use crate::export::pieces::Piece;
 use crate::export::split::{OutputFile, split};
 use crate::export::types::{Named, Wishes, available, file_type, recipe_model};
 use crate::format::gguf::{Meta, TensorEntry};
-use crate::format::store::Index;
 use crate::general::{self, ModelFacts, Parameters};
 use crate::quant::{QuantType, Search};
 use crate::recipe::{self, FileType, Why};
@@ -47,18 +47,8 @@ pub(crate) struct Output {
 
 /// Where its values come from.
 pub(crate) enum Data {
-    /// A tensor of the store.
-    Stored {
-        /// Its index.
-        index: Box<Index>,
-        /// How its rows are stored.
-        format: RowDecoder,
-        /// Its name in the source, for messages.
-        name: String,
-        rows: RowMap,
-        /// Rows that must stay together: one head where rows are rearranged.
-        head_rows: u64,
-    },
+    /// Tensors of the store, whose rows follow each other.
+    Stored(Vec<Piece>),
     /// Computed from the config.
     Generated(Vec<f32>),
 }
@@ -124,22 +114,19 @@ impl<'a> ExportPlan<'a> {
 
         let mut outputs = Vec::new();
         let mut keys = Vec::new();
+        // A store with files missing is that before anything else.
+        for piece in placed.iter().flat_map(|tensor| &tensor.pieces) {
+            store.file_len(piece.id).context(|| format!("tensor `{}`", piece.record.name))?;
+        }
         for tensor in placed {
-            let index = store.index(tensor.id, tensor.record)?;
-            let dims: Vec<u64> = index.shape.dims().iter().rev().copied().collect();
-            if !index.dtype.holds_weights() {
-                return Err(Error::unsupported(format!(
-                    "tensor `{}` has {} elements, which this architecture cannot hold",
-                    tensor.record.name, index.dtype
-                ))
-                .with_hint("import without it (`\"include\": false`)"));
-            }
-            let (source, gguf) = (tensor.record.name.as_str(), tensor.name.as_str());
+            let dims: Vec<u64> = tensor.shape.dims().iter().rev().copied().collect();
             let slices = dims.get(2).copied().unwrap_or(1);
-            let named = Named { id: tensor.id, source, gguf, slices };
+            let named: Vec<(Uuid, &str)> =
+                tensor.pieces.iter().map(|piece| (piece.id, piece.record.name.as_str())).collect();
+            let named = Named { sources: &named, gguf: &tensor.name, slices };
             let wanted = wishes.of(&named, registry)?;
-            let wanted = wanted.or_else(|| fitted?.wish(gguf));
-            keys.push((tensor, index, dims, wanted));
+            let wanted = wanted.or_else(|| fitted?.wish(&tensor.name));
+            keys.push((tensor, dims, wanted));
         }
         if let Some(id) =
             config.quantization.per_tensor.keys().find(|id| !metadata.tensors.contains_key(id))
@@ -154,7 +141,7 @@ impl<'a> ExportPlan<'a> {
         keys.sort_by_cached_key(|(tensor, ..)| order(&tensor.name));
 
         let recipe_tensors: Vec<recipe::Tensor<'_>> =
-            keys.iter().map(|(t, _, dims, _)| recipe::Tensor { name: &t.name, dims }).collect();
+            keys.iter().map(|(t, dims, _)| recipe::Tensor { name: &t.name, dims }).collect();
         let overrides: Vec<Option<&str>> =
             keys.iter().map(|(.., wanted)| wanted.as_ref().map(|wish| wish.ty)).collect();
         let recipe_model = recipe_model(arch.name(), &model, options.importance.is_some())?;
@@ -165,7 +152,7 @@ impl<'a> ExportPlan<'a> {
         let mut kept = 0;
         let mut details = Vec::new();
         let mut unfit: BTreeMap<(&str, &str), usize> = BTreeMap::new();
-        for ((tensor, index, dims, wish), choice) in keys.into_iter().zip(choices) {
+        for ((tensor, dims, wish), choice) in keys.into_iter().zip(choices) {
             let quant =
                 available(choice.ty, registry).context(|| format!("tensor `{}`", tensor.name))?;
             match &choice.why {
@@ -180,10 +167,8 @@ impl<'a> ExportPlan<'a> {
                 _ => {}
             }
             let weights = weighing.weights(&tensor.name, &dims, quant)?;
-            let source = Some(tensor.record.name.clone());
-            let format = RowDecoder::new(&index, registry)
-                .context(|| format!("tensor `{}`", tensor.record.name))?;
-            let output = stored(tensor, index, format, dims, quant, weights)?;
+            let source = source_names(&tensor);
+            let output = stored(store, tensor, dims, quant, weights, registry)?;
             decisions.push(Decision::new(source, &output, file_type, &choice, wish.as_ref()));
             outputs.push(output);
         }
@@ -299,14 +284,14 @@ fn search(quantization: &Quantization) -> Search {
 }
 
 fn stored(
+    store: &Store<'_>,
     tensor: Placed<'_>,
-    index: Index,
-    format: RowDecoder,
     dims: Vec<u64>,
     quant: &'static dyn QuantType,
     weights: Weights,
+    registry: &Registry,
 ) -> Result<Output> {
-    let elems = index.shape.elems();
+    let elems = tensor.shape.elems();
     let len = quant.block().len_of(elems).ok_or_else(|| {
         Error::shape(format!(
             "tensor `{}` has {elems} elements, which are not whole blocks of `{}`",
@@ -314,20 +299,29 @@ fn stored(
             quant.name()
         ))
     })?;
-    let (rows, _) = index.matrix();
-    let head_rows =
-        tensor.rows.unit_rows(rows).context(|| format!("tensor `{}`", tensor.record.name))?;
+    let mut pieces: Vec<Piece> = Vec::with_capacity(tensor.pieces.len());
+    for piece in tensor.pieces {
+        let first = pieces.last().map_or(0, |before| before.rows.end);
+        let place = || format!("tensor `{}`", piece.record.name);
+        let index = store.index(piece.id, piece.record)?;
+        pieces.push(Piece::new(index, &piece, first, registry).context(place)?);
+    }
     Ok(Output {
         entry: TensorEntry { name: tensor.name, dims, ggml_type: quant.ggml_type(), len },
         quant,
         weights,
-        data: Data::Stored {
-            index: Box::new(index),
-            format,
-            name: tensor.record.name.clone(),
-            rows: tensor.rows,
-            head_rows,
-        },
+        data: Data::Stored(pieces),
+    })
+}
+
+/// What a tensor is made of, for people.
+fn source_names(tensor: &Placed<'_>) -> Option<String> {
+    let first = tensor.sources().next()?;
+    let others: BTreeSet<&str> = tensor.sources().filter(|name| *name != first).collect();
+    Some(match others.len() {
+        0 => first.to_owned(),
+        1 => format!("{first} and 1 more"),
+        more => format!("{first} and {more} more"),
     })
 }
 

@@ -4,20 +4,20 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::arch::RowMap;
-use crate::decode::RowDecoder;
-use crate::error::{Error, Result, ResultExt};
+use crate::error::{Error, Result};
 use crate::export::importance::{Slices, Weights};
+use crate::export::pieces::Piece;
 use crate::export::plan::{Data, ExportPlan, Output};
-use crate::format::store::{Index, checksum, damaged};
 use crate::io::Chunk;
 use crate::pipeline::Buffers;
 use crate::store::tensor_file;
 use crate::tensor::mem_len;
 
-/// Consecutive rows of one output tensor, whole heads where rows are rearranged.
+/// Consecutive rows of one output tensor that come from one stored tensor.
 pub(crate) struct Unit {
     pub(crate) output: usize,
+    /// Number of the piece that they come from.
+    pub(crate) piece: usize,
     pub(crate) rows: Range<u64>,
     pub(crate) last: bool,
 }
@@ -64,34 +64,25 @@ impl Rows {
         input: Option<&Input<'_>>,
         buffers: &Buffers,
     ) -> Result<Self> {
-        let (index, format, map, input) = match (&output.data, input) {
+        let (pieces, input) = match (&output.data, input) {
             (Data::Generated(values), _) => {
                 let mut copy = buffers.values(values.len());
                 copy.copy_from_slice(values);
                 let cols = values.len();
                 return Ok(Self { values: copy, cols, first: 0, weights: None, ones: None });
             }
-            (Data::Stored { index, format, rows, .. }, Some(input)) => {
-                (index, *format, rows, input)
-            }
-            (Data::Stored { .. }, None) => {
+            (Data::Stored(pieces), Some(input)) => (pieces, input),
+            (Data::Stored(_), None) => {
                 return Err(Error::shape("a stored tensor without input"));
             }
         };
-        let (all_rows, cols) = index.matrix();
-        let cols = mem_len(cols)?;
-        let mut values = decode(index, format, unit, input, cols, buffers)?;
-        if *map != RowMap::Identity && !values.is_empty() {
-            let mut out = buffers.values(values.len());
-            for (row, to) in (unit.rows.start..).zip(out.chunks_mut(cols)) {
-                let from = map.source_row(row, all_rows)? - unit.rows.start;
-                let start = mem_len(from)? * cols;
-                let from = values.get(start..start + cols);
-                to.copy_from_slice(from.ok_or_else(|| Error::shape("a row outside its unit"))?);
-            }
-            buffers.put_values(std::mem::replace(&mut values, out));
-        }
-        let cols = if index.shape.rank() <= 1 { values.len() } else { cols };
+        let piece = pieces.get(unit.piece).ok_or_else(no_such)?;
+        let bytes = input.bytes.as_ref().as_ref();
+        let values = piece.values(&unit.rows, &input.groups, bytes, buffers)?;
+        let cols = match output.entry.dims.as_slice() {
+            [] | [_] => values.len(),
+            [cols, ..] => mem_len(*cols)?,
+        };
         let ones = (output.weights == Weights::Ones).then(|| vec![1.0; cols]);
         let weights = input.weights.clone();
         Ok(Self { values, cols, first: unit.rows.start, weights, ones })
@@ -121,32 +112,60 @@ impl Rows {
     }
 }
 
+/// What messages call the tensors; files cannot be asked from every thread.
+pub(crate) struct Places(Vec<Vec<String>>);
+
+impl Places {
+    /// The tensor of the output, the stored one that the rows come from, and its file.
+    pub(crate) fn of(&self, unit: &Unit) -> String {
+        let place = self.0.get(unit.output).and_then(|pieces| pieces.get(unit.piece));
+        place.cloned().unwrap_or_default()
+    }
+}
+
 impl ExportPlan<'_> {
-    pub(crate) fn place(&self, output: &Output) -> String {
-        match &output.data {
-            Data::Stored { index, name, .. } => format!(
-                "tensor `{}` (`{name}`), file `{}`",
-                output.entry.name,
-                self.store.files().place(&tensor_file(index.id))
-            ),
-            Data::Generated(_) => format!("tensor `{}`", output.entry.name),
-        }
+    /// What messages call the tensors.
+    pub(crate) fn places(&self) -> Places {
+        let files = self.store.files();
+        let of = |output: &Output| {
+            let name = &output.entry.name;
+            match &output.data {
+                Data::Stored(pieces) => {
+                    let file = |piece: &Piece| files.place(&tensor_file(piece.index.id));
+                    let place = |piece: &Piece| {
+                        format!("tensor `{name}` (`{}`), file `{}`", piece.name, file(piece))
+                    };
+                    pieces.iter().map(place).collect()
+                }
+                Data::Generated(_) => vec![format!("tensor `{name}`")],
+            }
+        };
+        Places(self.outputs.iter().map(of).collect())
     }
 
+    /// All rows of the output, in its order; a tensor or piece without elements has one empty unit.
     pub(crate) fn units(&self) -> impl Iterator<Item = Unit> + '_ {
         self.outputs.iter().enumerate().flat_map(|(number, output)| {
-            let (rows, step) = match &output.data {
-                Data::Stored { index, head_rows, .. } => {
-                    (index.matrix().0, unit_rows(index, *head_rows))
-                }
-                Data::Generated(_) => (1, 1),
+            let pieces: &[Piece] = match &output.data {
+                Data::Stored(pieces) => pieces,
+                Data::Generated(_) => &[],
             };
-            let units = rows.div_ceil(step).max(1);
-            (0..units).map(move |unit| {
-                let start = (unit * step).min(rows);
-                let end = (start + step).min(rows);
-                Unit { output: number, rows: start..end, last: unit + 1 == units }
-            })
+            let generated = pieces.is_empty().then_some(Unit {
+                output: number,
+                piece: 0,
+                rows: 0..1,
+                last: true,
+            });
+            let stored = pieces.iter().enumerate().flat_map(move |(at, piece)| {
+                let next =
+                    |rows: &Range<u64>| (rows.end < piece.rows.end).then(|| piece.unit(rows.end));
+                let ranges = std::iter::successors(Some(piece.unit(piece.rows.start)), next);
+                ranges.map(move |rows| {
+                    let last = rows.end == piece.rows.end && at + 1 == pieces.len();
+                    Unit { output: number, piece: at, rows, last }
+                })
+            });
+            generated.into_iter().chain(stored)
         })
     }
 
@@ -154,19 +173,20 @@ impl ExportPlan<'_> {
     pub(crate) fn unit_cost(&self) -> u64 {
         let mut most = 0;
         for output in &self.outputs {
-            let Data::Stored { index, head_rows, .. } = &output.data else { continue };
-            let (all, cols) = index.matrix();
-            let values = unit_rows(index, *head_rows).min(all).saturating_mul(cols);
-            let stored = index.groups.iter().map(|group| group.len).max().unwrap_or(0);
-            // Decoded values, their rearranged copy, the encoded groups (two, where units and
-            // groups do not line up) and the output; weights, once as they are in their file.
-            let weights = match output.weights {
-                Weights::None => 0,
-                Weights::Ones => cols.saturating_mul(4),
-                Weights::Matrix(slices) => slices.cost(unit_rows(index, *head_rows).min(all)),
-            };
-            let data = values.saturating_mul(12).saturating_add(2 * stored);
-            most = most.max(data.saturating_add(weights.saturating_mul(2)));
+            let Data::Stored(pieces) = &output.data else { continue };
+            for piece in pieces {
+                let rows = piece.unit_rows();
+                let cols = output.entry.dims.first().copied().unwrap_or(1);
+                // Weights, once as they are in their file.
+                let weights = match output.weights {
+                    Weights::None => 0,
+                    Weights::Ones => cols.saturating_mul(4),
+                    Weights::Matrix(slices) => slices.cost(rows),
+                };
+                let out = rows.saturating_mul(cols).saturating_mul(4);
+                let data = piece.unit_cost().saturating_add(out);
+                most = most.max(data.saturating_add(weights.saturating_mul(2)));
+            }
         }
         most
     }
@@ -177,22 +197,21 @@ impl ExportPlan<'_> {
         unit: &Unit,
         last: &mut Option<UnitWeights>,
     ) -> Result<Option<Input<'_>>> {
-        let output = self.outputs.get(unit.output).ok_or_else(|| Error::shape("no such unit"))?;
-        let Data::Stored { index, .. } = &output.data else { return Ok(None) };
-        if unit.rows.is_empty() {
+        let output = self.outputs.get(unit.output).ok_or_else(no_such)?;
+        let Data::Stored(pieces) = &output.data else { return Ok(None) };
+        let piece = pieces.get(unit.piece).ok_or_else(no_such)?;
+        let range = piece.groups(&unit.rows)?;
+        if range.is_empty() {
             return Ok(Some(Input { groups: 0..0, bytes: Box::new([0u8; 0]), weights: None }));
         }
-        let first = mem_len(unit.rows.start / index.group_rows)?;
-        let end = mem_len(unit.rows.end.div_ceil(index.group_rows))?;
-        let groups =
-            index.groups.get(first..end).ok_or_else(|| Error::shape("no such row group"))?;
+        let groups = piece.index.groups.get(range.clone()).ok_or_else(no_such)?;
         let (Some(head), Some(tail)) = (groups.first(), groups.last()) else {
-            return Err(Error::shape("no such row group"));
+            return Err(no_such());
         };
-        let range = head.offset..tail.offset + tail.len;
-        let bytes = self.store.files().read(&tensor_file(index.id), range)?;
+        let place = head.offset..tail.offset + tail.len;
+        let bytes = self.store.files().read(&tensor_file(piece.index.id), place)?;
         let weights = self.weights(output, unit, last)?;
-        Ok(Some(Input { groups: first..end, bytes, weights }))
+        Ok(Some(Input { groups: range, bytes, weights }))
     }
 
     fn weights(
@@ -214,59 +233,16 @@ impl ExportPlan<'_> {
     }
 }
 
-/// Rows of a unit: a row group, or more where heads must stay whole.
-fn unit_rows(index: &Index, head_rows: u64) -> u64 {
-    let (head, group) = (head_rows.max(1), index.group_rows.max(1));
-    if group.is_multiple_of(head) { group } else { head * group.div_ceil(head) }
-}
-
 /// Bytes that a unit has in the source.
 pub(crate) fn unit_source_len(output: &Output, unit: &Unit) -> u64 {
     match &output.data {
-        Data::Stored { index, .. } => index.source_len(unit.rows.end - unit.rows.start),
+        Data::Stored(pieces) => {
+            pieces.get(unit.piece).map_or(0, |piece| piece.source_len(&unit.rows))
+        }
         Data::Generated(_) => 0,
     }
 }
 
-/// The rows of a unit as values; every row group touched is checked first.
-fn decode(
-    index: &Index,
-    format: RowDecoder,
-    unit: &Unit,
-    input: &Input<'_>,
-    cols: usize,
-    buffers: &Buffers,
-) -> Result<Vec<f32>> {
-    let mut values = buffers.values(mem_len(unit.rows.end - unit.rows.start)? * cols);
-    let mut bytes = input.bytes.as_ref().as_ref();
-    let mut filled = 0;
-    for number in input.groups.clone() {
-        let group = index.groups.get(number).ok_or_else(|| Error::shape("no such row group"))?;
-        let place = || format!("row group {number} at byte {}", group.offset);
-        let (own, rest) = bytes
-            .split_at_checked(mem_len(group.len)?)
-            .ok_or_else(|| Error::malformed("the file is shorter than it was").context(place()))?;
-        bytes = rest;
-        if checksum(own) != group.sum {
-            return Err(damaged(&format!("row group {number}"), group.offset));
-        }
-        let shape = index.group_shape(number)?;
-        let group_rows = index.group_rows(number);
-        let wanted = group_rows.start.max(unit.rows.start)..group_rows.end.min(unit.rows.end);
-        let count = mem_len(wanted.end - wanted.start)? * cols;
-        let to = values.get_mut(filled..filled + count);
-        let to = to.ok_or_else(|| Error::shape("row groups overlap"))?;
-        if wanted == group_rows {
-            format.decode(own, shape, to).context(place)?;
-        } else {
-            let mut whole = buffers.values(shape.rows * shape.cols);
-            format.decode(own, shape, &mut whole).context(place)?;
-            let start = mem_len(wanted.start - group_rows.start)? * cols;
-            let from = whole.get(start..start + count);
-            to.copy_from_slice(from.ok_or_else(|| Error::shape("row outside its group"))?);
-            buffers.put_values(whole);
-        }
-        filled += count;
-    }
-    Ok(values)
+fn no_such() -> Error {
+    Error::shape("no such unit")
 }

@@ -34,8 +34,8 @@ impl ExportPlan<'_> {
         let in_flight = budget.units(self.unit_cost())?;
         let bytes = self.outputs.iter().map(source_len).sum();
         notify(progress, Event::Start { tensors: self.outputs.len(), bytes })?;
-        let places: Vec<String> = self.outputs.iter().map(|output| self.place(output)).collect();
-        let place = |unit: &Unit| places.get(unit.output).cloned().unwrap_or_default();
+        let places = self.places();
+        let place = |unit: &Unit| places.of(unit);
         let buffers = Buffers::default();
         let mut files = self.files.iter();
         let mut file_end = 0;
@@ -102,7 +102,7 @@ impl ExportPlan<'_> {
 
 fn source_len(output: &Output) -> u64 {
     match &output.data {
-        Data::Stored { index, .. } => index.source_len(index.matrix().0),
+        Data::Stored(pieces) => pieces.iter().map(|piece| piece.source_len(&piece.rows)).sum(),
         Data::Generated(_) => 0,
     }
 }

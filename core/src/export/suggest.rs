@@ -1,6 +1,6 @@
 //! Recommending a type for every tensor, from the store's indexes alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::{ExportConfig, Quantization, Target};
 use crate::error::Result;
@@ -42,18 +42,32 @@ pub fn suggest(
     let mut tensor_map = Vec::new();
     let mut missing = Vec::new();
     for tensor in placed {
-        let record = tensor.record;
-        let file = tensor_file(tensor.id);
-        if store.files().len(&file)?.is_none() {
-            missing.push(store.files().place(&file));
+        // Parts of a tensor have one type: what their mean importance asks for.
+        let mut importance = 0.0;
+        for piece in &tensor.pieces {
+            let file = tensor_file(piece.id);
+            if store.files().len(&file)?.is_none() {
+                missing.push(store.files().place(&file));
+            }
+            importance += piece.record.importance / tensor.pieces.len() as f64;
         }
-        let elems = record.info()?.shape.elems();
-        let (name, _) =
-            recommend(&record.name, &tensor.name, elems, record.importance, high, medium);
+        let mut ids = BTreeSet::new();
+        let source = tensor.sources().next().unwrap_or_default();
+        let elems = tensor.shape.elems();
+        let (name, _) = recommend(source, &tensor.name, elems, importance, high, medium);
         *counts.entry(name.to_owned()).or_insert(0) += 1;
-        quantization.per_tensor.insert(tensor.id, name.to_owned());
-        tensor_map.push(Target { source: tensor.id, target: tensor.name });
+        for piece in &tensor.pieces {
+            // A tensor that is split has one entry: the type of its first part by name.
+            quantization.per_tensor.entry(piece.id).or_insert_with(|| name.to_owned());
+            // Several parts of one tensor may come from one tensor.
+            if !ids.insert(piece.id) {
+                continue;
+            }
+            tensor_map.push(Target { source: piece.id, target: tensor.name.clone() });
+        }
     }
+    missing.sort_unstable();
+    missing.dedup();
     let config = ExportConfig { quantization, tensor_map, ..ExportConfig::default() };
     Ok(Suggestion { config, counts, missing, notes })
 }

@@ -116,8 +116,8 @@ struct Compiled {
 
 /// One tensor as rules see it.
 pub(crate) struct Named<'a> {
-    pub(crate) id: Uuid,
-    pub(crate) source: &'a str,
+    /// Id and source name of all that it is made of.
+    pub(crate) sources: &'a [(Uuid, &'a str)],
     pub(crate) gguf: &'a str,
     /// Experts in a stack, 1 for anything else.
     pub(crate) slices: u64,
@@ -160,17 +160,9 @@ impl<'a> Wishes<'a> {
     /// # Errors
     /// `Config` if `per_tensor` has an unknown type, or if experts of one stack get different types.
     pub(crate) fn of(&mut self, tensor: &Named<'_>, registry: &Registry) -> Result<Option<Wish>> {
-        let per_tensor = match self.per_tensor.get(&tensor.id) {
-            Some(name) => {
-                let place = || {
-                    let (id, source) = (tensor.id, tensor.source);
-                    format!("`quantization.per_tensor.{id}` (tensor `{source}`)")
-                };
-                Some(base_type(name, registry).context(place)?)
-            }
-            None => None,
-        };
-        let names = [tensor.source, tensor.gguf];
+        let per_tensor = self.per_tensor(tensor, registry)?;
+        let sources = tensor.sources.iter().map(|&(_, name)| name);
+        let names: Vec<&str> = sources.chain([tensor.gguf]).collect();
         let option = first(&mut self.options, &names);
         let experts = of_experts(&mut self.expert_rules, tensor)?;
         let rule = first(&mut self.rules, &names);
@@ -188,6 +180,26 @@ impl<'a> Wishes<'a> {
             (.., Some(at)) => wish(&mut self.rules, at, "rule"),
             _ => None,
         })
+    }
+
+    /// The type that `per_tensor` gives to a tensor by the ids of what it is made of.
+    fn per_tensor(&self, tensor: &Named<'_>, registry: &Registry) -> Result<Option<&'static str>> {
+        let mut found: Option<(&str, &'static str)> = None;
+        for &(id, source) in tensor.sources {
+            let Some(name) = self.per_tensor.get(&id) else { continue };
+            let place = || format!("`quantization.per_tensor.{id}` (tensor `{source}`)");
+            let ty = base_type(name, registry).context(place)?;
+            match found {
+                Some((other, before)) if before != ty => {
+                    return Err(Error::config(format!(
+                        "`quantization.per_tensor` gives `{other}` `{before}`, but `{source}` `{ty}`: both are part of `{}`, which has one type",
+                        tensor.gguf
+                    )));
+                }
+                _ => found = Some((source, ty)),
+            }
+        }
+        Ok(found.map(|(_, ty)| ty))
     }
 
     /// Tells of rules that decide nothing.
@@ -254,13 +266,16 @@ fn of_experts(rules: &mut [Compiled], tensor: &Named<'_>) -> Result<Option<usize
 /// them stacked already, the number is put where checkpoints with one tensor per expert have it.
 fn expert_names(tensor: &Named<'_>) -> Vec<String> {
     let whole = |(before, _): &(&str, &str)| before.is_empty() || before.ends_with('.');
-    let Some((before, after)) = tensor.source.split_once("experts.").filter(whole) else {
-        return Vec::new();
-    };
-    if tensor.slices <= 1 || after.starts_with(|c: char| c.is_ascii_digit()) {
-        return vec![tensor.source.to_owned()];
-    }
-    (0..tensor.slices).map(|number| format!("{before}experts.{number}.{after}")).collect()
+    let names = tensor.sources.iter().flat_map(|&(_, source)| {
+        let Some((before, after)) = source.split_once("experts.").filter(whole) else {
+            return Vec::new();
+        };
+        if tensor.slices <= 1 || after.starts_with(|c: char| c.is_ascii_digit()) {
+            return vec![source.to_owned()];
+        }
+        (0..tensor.slices).map(|number| format!("{before}experts.{number}.{after}")).collect()
+    });
+    names.collect()
 }
 
 #[cfg(test)]
@@ -276,8 +291,8 @@ mod tests {
         patterns.iter().map(compile).collect()
     }
 
-    fn named<'a>(source: &'a str, slices: u64) -> Named<'a> {
-        Named { id: Uuid::nil(), source, gguf: "blk.0.ffn_up_exps.weight", slices }
+    fn named<'a>(sources: &'a [(Uuid, &'a str)], slices: u64) -> Named<'a> {
+        Named { sources, gguf: "blk.0.ffn_up_exps.weight", slices }
     }
 
     #[test]
@@ -290,7 +305,8 @@ mod tests {
 
     #[test]
     fn experts_of_one_stack_must_agree() {
-        let stack = named("model.layers.0.mlp.experts.up_proj", 8);
+        let sources = [(Uuid::nil(), "model.layers.0.mlp.experts.up_proj")];
+        let stack = named(&sources, 8);
         let agreed = |list: &[(&str, &'static str)]| of_experts(&mut rules(list), &stack);
         assert_eq!(agreed(&[(r"layers\.0\..*experts\.", "q6_k")]).unwrap(), Some(0));
         assert_eq!(agreed(&[(r"layers\.1\.", "q6_k")]).unwrap(), None);
@@ -307,11 +323,19 @@ mod tests {
 
     #[test]
     fn names_of_experts() {
+        let names = |sources: &[&str], slices| {
+            let sources: Vec<(Uuid, &str)> = sources.iter().map(|&s| (Uuid::nil(), s)).collect();
+            expert_names(&named(&sources, slices))
+        };
         for none in ["a.mlp.up_proj", "a.mlp.shared_experts.up_proj"] {
-            assert_eq!(expert_names(&named(none, 8)).len(), 0);
+            assert_eq!(names(&[none], 8).len(), 0);
         }
-        let stack = expert_names(&named("a.experts.up_proj", 2));
-        assert_eq!(stack, ["a.experts.0.up_proj", "a.experts.1.up_proj"]);
-        assert_eq!(expert_names(&named("a.experts.5.w1.weight", 1)), ["a.experts.5.w1.weight"]);
+        assert_eq!(
+            names(&["a.experts.up_proj"], 2),
+            ["a.experts.0.up_proj", "a.experts.1.up_proj"]
+        );
+        assert_eq!(names(&["a.experts.5.w1.weight"], 1), ["a.experts.5.w1.weight"]);
+        let own = ["a.experts.0.w1.weight", "a.experts.1.w1.weight"];
+        assert_eq!(names(&own, 2), own);
     }
 }

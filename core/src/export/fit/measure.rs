@@ -54,8 +54,8 @@ pub(super) fn measure(
     let buffers = Buffers::default();
     let mut last = None;
     let mut done = 0;
-    let places: Vec<String> = outputs.iter().map(|output| plan.place(output)).collect();
-    let place = |unit: &Unit| places.get(unit.output).cloned().unwrap_or_default();
+    let places = plan.places();
+    let place = |unit: &Unit| places.of(unit);
     drive(
         units,
         in_flight,
