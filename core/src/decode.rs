@@ -61,6 +61,14 @@ impl RowDecoder {
         Ok(Self { format, elements: Elements::new(index.dtype, registry)? })
     }
 
+    /// Appends the source bytes of a row group to `out`.
+    ///
+    /// # Errors
+    /// As [`BlockFormat::restore`].
+    pub(crate) fn restore(self, bytes: &[u8], shape: GroupShape, out: &mut Vec<u8>) -> Result<()> {
+        self.format.restore(bytes, shape, out)
+    }
+
     /// Decodes a row group to `out`, which has `rows * cols` elements.
     ///
     /// # Errors

@@ -1,11 +1,13 @@
-//! A SafeTensors model: one file, or the shards of a folder, as one list of tensors.
+//! A model: one file, or the shards of a folder, as one list of tensors.
+
+mod gguf;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
 use crate::error::{Error, Result, ResultExt};
-use crate::format::gguf::shard_number;
+use crate::format::gguf::{Meta, shard_number};
 use crate::format::safetensors::{self, PREFIX};
 use crate::io::{Files, read_exact, read_small};
 use crate::tensor::{TensorInfo, mem_len};
@@ -59,6 +61,8 @@ pub struct Model {
     pub metadata: BTreeMap<String, String>,
     /// What the user should know.
     pub notes: Vec<String>,
+    /// The keys of the model, if it is a GGUF file.
+    pub keys: Option<Meta>,
 }
 
 impl Model {
@@ -81,8 +85,13 @@ impl Model {
             (Pick::Folder, Some(index)) => indexed_shards(files, index, &mut notes)?,
             (Pick::Folder, None) => all_shards(files, &mut notes)?,
         };
-        let mut model =
-            Self { shards: Vec::new(), tensors: Vec::new(), metadata: BTreeMap::new(), notes };
+        let mut model = Self {
+            shards: Vec::new(),
+            tensors: Vec::new(),
+            metadata: BTreeMap::new(),
+            notes,
+            keys: None,
+        };
         let mut owner: BTreeMap<String, usize> = BTreeMap::new();
         for name in names {
             model.add_shard(files, name, &mut owner)?;

@@ -1,5 +1,10 @@
 //! The store as a whole: `metadata.json`, `tokens.bin` and one file per tensor.
 
+mod source_keys;
+
+pub use self::source_keys::SOURCE_KEYS;
+pub(crate) use self::source_keys::write_source_keys;
+
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 
@@ -9,7 +14,6 @@ use uuid::Uuid;
 
 use crate::config::ImportConfig;
 use crate::error::{Error, Result, ResultExt};
-use crate::format::gguf::{Gguf, Meta};
 use crate::format::store::Index;
 use crate::io::{Files, Sink, read_exact, read_small};
 use crate::tensor::{DType, Shape, TensorInfo};
@@ -20,8 +24,6 @@ pub const FOLDER: &str = "model.gmat";
 pub const METADATA: &str = "metadata.json";
 /// Name of the tokenizer file.
 pub const TOKENS: &str = "tokens.bin";
-/// Name of the file with the keys of the GGUF file that the model came in.
-pub const SOURCE_KEYS: &str = "source.gguf";
 /// Version of the store's layout.
 pub const FORMAT_VERSION: u32 = 3;
 
@@ -320,28 +322,6 @@ impl<'a> Store<'a> {
     #[must_use]
     pub fn files(&self) -> &'a dyn Files {
         self.files
-    }
-
-    /// The keys of the GGUF file that the model came in, if it did.
-    ///
-    /// # Errors
-    /// `Io` if the file with them is missing; `Malformed` if it is not the one that was written.
-    pub fn source_keys(&self) -> Result<Option<Meta>> {
-        let Some(hash) = &self.metadata.model.source_keys else { return Ok(None) };
-        let place = self.files.place(SOURCE_KEYS);
-        let bytes = read_small(self.files, SOURCE_KEYS)?.ok_or_else(|| {
-            Error::new(crate::ErrorKind::Io, format!("missing file: {place}"))
-                .with_hint("the store is incomplete; import the model again")
-        })?;
-        if blake3::hash(&bytes).to_hex().as_str() != hash {
-            return Err(Error::malformed(
-                "its checksum does not match: it was changed after import",
-            )
-            .with_hint("import the model again")
-            .context(format!("file `{place}`")));
-        }
-        let gguf = Gguf::parse(&bytes).context(|| format!("file `{place}`"))?;
-        Ok(Some(gguf.meta))
     }
 
     /// Bytes of a tensor's file.

@@ -14,6 +14,7 @@ mod block_laws;
 mod edges;
 mod fit;
 mod flow;
+mod gguf_source;
 mod guards;
 mod hostile;
 mod importance;

@@ -35,14 +35,15 @@ impl Piece {
     /// The piece from row `first` of the output on.
     ///
     /// # Errors
-    /// `Unsupported` if the elements are no numbers to compute with.
+    /// `Unsupported` if the elements are no numbers to compute with, and not just to be copied.
     pub(crate) fn new(
         index: Index,
         piece: &model::Piece<'_>,
         first: u64,
+        copied: bool,
         registry: &Registry,
     ) -> Result<Self> {
-        if !index.dtype.holds_weights() {
+        if !index.dtype.holds_weights() && !copied {
             return Err(Error::unsupported(format!(
                 "{} elements, which this architecture cannot hold",
                 index.dtype
@@ -176,6 +177,64 @@ impl Piece {
         }
         self.change.apply(&mut values);
         Ok(values)
+    }
+
+    /// The bytes of some rows of the output as they are stored: only for pieces whose rows are taken
+    /// as they are. Every row group touched is checked first.
+    ///
+    /// # Errors
+    /// `Malformed` if a row group is damaged, naming it; `Shape` if rows are not whole blocks.
+    pub(crate) fn stored(
+        &self,
+        rows: &Range<u64>,
+        groups: &Range<usize>,
+        bytes: &[u8],
+        buffers: &Buffers,
+    ) -> Result<Vec<u8>> {
+        let out = self.elements(rows);
+        let needed = self.taken.needed(&out);
+        let (_, cols) = self.index.matrix();
+        let len = |elements: u64| {
+            let len = self.index.dtype.byte_len(elements);
+            mem_len(len.ok_or_else(|| Error::shape("rows are not whole blocks"))?)
+        };
+        let mut stored = buffers.bytes();
+        stored.resize(len(out.end - out.start)?, 0);
+        let mut rest = bytes;
+        let mut whole = Vec::new();
+        for number in groups.clone() {
+            let own = self.checked(number, &mut rest)?;
+            let place = || self.place(number);
+            whole.clear();
+            self.format.restore(own, self.index.group_shape(number)?, &mut whole).context(place)?;
+            let group_rows = self.index.group_rows(number);
+            let group = group_rows.start * cols..group_rows.end * cols;
+            let within = group.start.max(needed.start)..group.end.min(needed.end);
+            let skipped = within.start - group.start;
+            let mut result = Ok(());
+            let mut copy_bytes = |copy: crate::arch::Copy| {
+                let (from, to) = (len(skipped + copy.from)?, len(copy.to)?);
+                let count = len(copy.len)?;
+                let from = whole.get(from..from + count).ok_or_else(outside)?;
+                stored.get_mut(to..to + count).ok_or_else(outside)?.copy_from_slice(from);
+                Ok(())
+            };
+            if self.taken.is_whole() {
+                let (to, len) = (within.start - out.start, within.end - within.start);
+                copy_bytes(crate::arch::Copy { from: 0, to, len, stride: 1 })?;
+                continue;
+            }
+            self.taken.copies(&within, &out, |copy| {
+                if result.is_ok() {
+                    result = match copy.stride {
+                        1 => copy_bytes(copy),
+                        _ => Err(outside()),
+                    };
+                }
+            });
+            result?;
+        }
+        Ok(stored)
     }
 
     /// The bytes of a row group at the start of `rest`, compared with their checksum.

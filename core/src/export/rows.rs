@@ -56,6 +56,23 @@ pub(crate) struct Part<'a> {
     pub(crate) importance: Option<&'a [f32]>,
 }
 
+impl Input<'_> {
+    /// The bytes of a unit's rows as they are stored, in the order of the output.
+    ///
+    /// # Errors
+    /// `Malformed` if a row group is damaged, naming it.
+    pub(crate) fn stored(
+        &self,
+        output: &Output,
+        unit: &Unit,
+        buffers: &Buffers,
+    ) -> Result<Vec<u8>> {
+        let Data::Stored(pieces) = &output.data else { return Err(no_such()) };
+        let piece = pieces.get(unit.piece).ok_or_else(no_such)?;
+        piece.stored(&unit.rows, &self.groups, self.bytes.as_ref().as_ref(), buffers)
+    }
+}
+
 impl Rows {
     /// The rows of a unit, in the order of the output.
     pub(crate) fn of(

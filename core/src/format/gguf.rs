@@ -2,9 +2,8 @@
 //!
 //! Definition: the GGUF specification of the ggml project, version 3.
 
-pub(crate) use self::files::shard_number;
-pub use self::files::{GgufModel, Part, SUFFIX};
-pub use self::header::{ALIGNMENT, Header, TensorEntry, align_up};
+pub use self::files::{GgufModel, Part, SUFFIX, shard_number};
+pub use self::header::{ALIGNMENT, Header, TensorEntry};
 pub use self::read::{Gguf, GgufTensor};
 
 mod files;
@@ -172,6 +171,11 @@ impl Meta {
 
     /// Removes a key.
     pub fn remove(&mut self, key: &str) {
-        self.entries.retain(|(name, _)| name != key);
+        self.retain(|name| name != key);
+    }
+
+    /// Removes all keys but those that are wanted.
+    pub fn retain(&mut self, wanted: impl Fn(&str) -> bool) {
+        self.entries.retain(|(name, _)| wanted(name));
     }
 }

@@ -6,9 +6,7 @@ mod summary;
 mod table;
 mod value;
 
-use std::fs::File;
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use gmat_core::config::name_pattern;
 use gmat_core::inspect::{Contents, Histogram};
@@ -86,31 +84,13 @@ fn open(path: &Path, registry: &Registry) -> Result<(Folder, Contents)> {
             return Ok((folder, contents));
         }
     }
-    if is_gguf(path) {
-        let (folder, name) = in_folder(path)?;
-        let contents = Contents::gguf(&folder, &name)?;
-        return Ok((folder, contents));
-    }
     let input = Input::find(path)?;
     let folder = Folder::new(&input.folder);
-    let contents = Contents::safetensors(&folder, input.pick(), registry)?;
+    let contents = match input.gguf() {
+        Some(file) => Contents::gguf(&folder, file)?,
+        None => Contents::safetensors(&folder, input.pick(), registry)?,
+    };
     Ok((folder, contents))
-}
-
-/// Whether a file is a GGUF file, by its first bytes or at least by its name.
-fn is_gguf(path: &Path) -> bool {
-    let mut magic = [0; 4];
-    let begins = File::open(path).is_ok_and(|mut file| file.read_exact(&mut magic).is_ok());
-    (begins && &magic == b"GGUF") || path.extension().is_some_and(|extension| extension == "gguf")
-}
-
-/// The folder of a file, and its name there.
-fn in_folder(path: &Path) -> Result<(Folder, String)> {
-    let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(|| {
-        Error::config(format!("the name of model `{}` is not UTF-8", path.display()))
-    })?;
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    Ok((Folder::new(parent.map_or_else(|| PathBuf::from("."), Path::to_owned)), name.to_owned()))
 }
 
 /// A tensor that was measured.

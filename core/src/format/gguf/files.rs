@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 
 use super::{Gguf, Meta, Value};
 use crate::error::{Error, Result, ResultExt};
-use crate::io::Files;
+use crate::io::{Files, read_exact};
 use crate::limits;
+use crate::tensor::mem_len;
 
 /// Ending of file names.
 pub const SUFFIX: &str = ".gguf";
@@ -126,6 +127,33 @@ impl GgufModel {
     }
 }
 
+impl Gguf {
+    /// Reads the header of a file, and no more than `most` bytes of it. The length of a header is not
+    /// stated anywhere, so ever more is read until it is whole.
+    ///
+    /// # Errors
+    /// Like [`Self::parse`] and [`Files::read`]; `Io` if there is no such file; `Limit` if the header
+    /// is larger than `most` bytes.
+    pub fn open(files: &dyn Files, file: &str, most: u64) -> Result<(Self, u64)> {
+        let missing = || {
+            Error::new(crate::ErrorKind::Io, "no such file")
+                .with_hint("check the path; nothing is there")
+        };
+        let len = files.len(file)?.ok_or_else(missing)?;
+        let mut want = len.min(64 << 10);
+        loop {
+            let bytes = read_exact(files, file, 0, mem_len(want)?)?;
+            if let Some(gguf) = Self::parse_start(&bytes, len)? {
+                return Ok((gguf, len));
+            }
+            if want >= most {
+                return Err(Error::limit(format!("the header is larger than {most} bytes")));
+            }
+            want = (want * 4).min(len).min(most);
+        }
+    }
+}
+
 /// What is wrong most of the time if files of a split contradict each other.
 const MIXED: &str = "files of different models are mixed: get all of them again";
 
@@ -159,7 +187,8 @@ fn check_name(part: &Part, count: u64) -> Result<&str> {
 }
 
 /// Stem, number and count of `stem-00002-of-00005` with that suffix.
-pub(crate) fn shard_number<'a>(name: &'a str, suffix: &str) -> Option<(&'a str, u64, u64)> {
+#[must_use]
+pub fn shard_number<'a>(name: &'a str, suffix: &str) -> Option<(&'a str, u64, u64)> {
     let (rest, count) = name.strip_suffix(suffix)?.rsplit_once("-of-")?;
     let (stem, number) = rest.rsplit_once('-')?;
     let digits = |text: &str| text.len() == 5 && text.bytes().all(|b| b.is_ascii_digit());

@@ -2,9 +2,7 @@
 
 use super::{Array, Meta, Value};
 use crate::error::{Error, Result};
-use crate::io::{Files, read_exact};
 use crate::limits;
-use crate::tensor::mem_len;
 
 /// A parsed GGUF header.
 #[derive(Debug, Clone)]
@@ -73,31 +71,6 @@ impl Gguf {
         }
     }
 
-    /// Reads the header of a file, and no more than `most` bytes of it. The length of a header is not
-    /// stated anywhere, so ever more is read until it is whole.
-    ///
-    /// # Errors
-    /// Like [`Self::parse`] and [`Files::read`]; `Io` if there is no such file; `Limit` if the header
-    /// is larger than `most` bytes.
-    pub fn open(files: &dyn Files, file: &str, most: u64) -> Result<(Self, u64)> {
-        let missing = || {
-            Error::new(crate::ErrorKind::Io, "no such file")
-                .with_hint("check the path; nothing is there")
-        };
-        let len = files.len(file)?.ok_or_else(missing)?;
-        let mut want = len.min(64 << 10);
-        loop {
-            let bytes = read_exact(files, file, 0, mem_len(want)?)?;
-            if let Some(gguf) = Self::parse_start(&bytes, len)? {
-                return Ok((gguf, len));
-            }
-            if want >= most {
-                return Err(Error::limit(format!("the header is larger than {most} bytes")));
-            }
-            want = (want * 4).min(len).min(most);
-        }
-    }
-
     fn read(reader: &mut Reader<'_>) -> Result<Self> {
         if reader.take(4)? != b"GGUF" {
             return Err(Error::malformed("not a GGUF file: the magic bytes at byte 0 are missing")
@@ -106,8 +79,20 @@ impl Gguf {
                 ));
         }
         let version = check_version(reader.u32()?)?;
-        // Counts are not trusted: every entry is read, and reading stops at the end of the bytes.
+        // Counts are not trusted: every entry is read, and reading stops at the end of the bytes. But
+        // an entry takes more memory than room in the file.
         let (tensor_count, key_count) = (reader.u64()?, reader.u64()?);
+        for (what, at, count, most) in [
+            ("tensors", 8, tensor_count, limits::GGUF_TENSORS),
+            ("keys", 16, key_count, limits::GGUF_KEYS),
+        ] {
+            if count > most {
+                return Err(Error::limit(format!(
+                    "the file has {count} {what} by the count at byte {at}; at most {most} are read"
+                ))
+                .with_hint("the file is damaged: export, download or copy it again"));
+            }
+        }
         let mut meta = Meta::new();
         let mut seen = std::collections::BTreeSet::new();
         let mut entries = Vec::new();
