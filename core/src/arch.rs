@@ -164,6 +164,11 @@ pub trait ModelArch: Sync {
         if config.architecture().is_some_and(known) { Score::Certain } else { Score::No }
     }
 
+    /// What users of its files are warned of.
+    fn caveat(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Where the source tensor of that name goes; `None` if the architecture does not know it.
     ///
     /// # Errors
@@ -219,21 +224,25 @@ pub fn choose(
 }
 
 fn unknown(known: &[&'static dyn ModelArch], config: &ModelConfig) -> Error {
-    let force = known.iter().map(|arch| arch.name()).collect::<Vec<_>>().join(", ");
-    let force = format!("force one with --arch ({force}) if the model is built the same way");
+    const GENERIC: &str =
+        "`--arch generic` writes a file for other tools, under the names of the source";
+    // Those that stand for some class; the generic one stands for none.
+    let archs = known.iter().filter(|arch| !arch.hf_names().is_empty());
+    let force = archs.map(|arch| arch.name()).collect::<Vec<_>>().join(", ");
+    let force = format!("force one with --arch if the model is built the same way ({force})");
     let Some(given) = config.architecture() else {
-        return Error::malformed("the model does not say what architecture it has")
-            .with_hint(format!("put its config.json beside it and import again, or {force}"));
+        return Error::malformed("the model does not say what architecture it has").with_hint(
+            format!("put its config.json beside it and import again, or {force}; {GENERIC}"),
+        );
     };
     let names = known.iter().flat_map(|arch| arch.hf_names().iter().copied());
-    let list = names.clone().collect::<Vec<_>>().join(", ");
-    let error = Error::unsupported(format!("unknown architecture `{given}`; known are: {list}"));
+    let error = Error::unsupported(format!("unknown architecture `{given}`"));
     // Class names share long endings, which would make any two of them look alike.
     let stem = |name| str::split_once(name, "For").map_or(name, |(stem, _)| stem);
     let near = nearest(stem(given), names.clone().map(stem));
     match names.clone().find(|name| Some(stem(name)) == near) {
-        Some(name) => error.with_hint(format!("the nearest known is `{name}`; {force}")),
-        None => error.with_hint(format!("`gmat formats` lists what is known; {force}")),
+        Some(name) => error.with_hint(format!("the nearest known is `{name}`; {force}; {GENERIC}")),
+        None => error.with_hint(format!("`gmat formats` lists what is known; {force}; {GENERIC}")),
     }
 }
 
@@ -286,7 +295,7 @@ mod tests {
         for other in ["DeepseekV3ForCausalLM", "Phi3ForCausalLM", "OPTForCausalLM"] {
             assert!(!hint(other).contains("nearest") && hint(other).contains("gmat formats"));
         }
-        assert!(none.is_some_and(|e| e.hint().is_some_and(|h| h.contains("FooForCausalLM"))));
+        assert!(none.is_some_and(|e| e.to_string().contains("FooForCausalLm")));
         assert!(choose(&[&NO], &ModelConfig::default()).is_err());
     }
 }

@@ -31,9 +31,9 @@ fn import_tells_of_an_architecture_that_export_does_not_know() {
         fs::write(at.join("config.json"), format!(r#"{{"architectures":{class}}}"#)).unwrap();
         gmat(at, &["import", "-m", "."]).ok()
     };
-    let ran = import(r#"["DeepseekV3ForCausalLM"]"#);
+    let ran = import(r#"["NeverHeardOfModel"]"#);
     says(&ran, "Warning: ");
-    says(&ran, "unknown architecture `DeepseekV3ForCausalLM`");
+    says(&ran, "unknown architecture `NeverHeardOfModel`");
     says(&ran, "gmat formats");
     assert!(!ran.stderr.contains("nearest"), "{}", ran.stderr);
     says(&import(r#"["LamaForCausalLM"]"#), "nearest known is `LlamaForCausalLM`");

@@ -19,7 +19,11 @@ pub struct View {
     take: Take,
     heads: Option<u64>,
     transposed: bool,
+    flat: bool,
 }
+
+/// Most dimensions that a tensor of a GGUF file has.
+const MAX_RANK: usize = 4;
 
 /// The rows that are taken from every slice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +66,7 @@ impl View {
         take: Take::All,
         heads: None,
         transposed: false,
+        flat: false,
     };
 
     /// Takes some rows only.
@@ -100,6 +105,12 @@ impl View {
     #[must_use]
     pub const fn transposed(self) -> Self {
         Self { transposed: true, ..self }
+    }
+
+    /// Takes the slowest dimensions together where there are more than GGUF files can say.
+    #[must_use]
+    pub const fn flat(self) -> Self {
+        Self { flat: true, ..self }
     }
 
     /// The view of a tensor of a certain shape.
@@ -154,6 +165,10 @@ impl View {
                 let last = out.len() - 1;
                 out.swap(last - 1, last);
             }
+        }
+        if self.flat && out.len() > MAX_RANK {
+            let merged = out.drain(..=out.len() - MAX_RANK).fold(1u64, u64::saturating_mul);
+            out.insert(0, merged);
         }
         let transposed = self.transposed;
         let whole = first == 0 && step == 1 && count == rows && head_rows.is_none() && !transposed;
@@ -472,6 +487,8 @@ mod tests {
             assert!(refused(View::WHOLE.take(take), &[10, 4]), "{take:?}");
         }
         assert_eq!(View::WHOLE.of(&shape(&[])).unwrap().shape().dims(), [0u64; 0]);
+        let deep = View::WHOLE.flat().of(&shape(&[2, 3, 1, 5, 1, 7])).unwrap();
+        assert_eq!((deep.shape().dims(), deep.is_whole()), (&[6, 5, 1, 7][..], true));
         let empty = View::WHOLE.take(Take::Share { at: 0, of: 2 }).of(&shape(&[4, 0])).unwrap();
         assert_eq!((empty.shape().dims(), empty.needed(&(0..0))), (&[2, 0][..], 0..0));
     }

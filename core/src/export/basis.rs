@@ -114,7 +114,11 @@ impl Basis {
     /// Warnings about tensors that are not what the config implies.
     pub(crate) fn check(&self, metadata: &Metadata, placed: &[Placed<'_>]) -> Result<Vec<String>> {
         match self {
-            Self::Config { model, arch } => check(metadata, *arch, model, placed),
+            Self::Config { model, arch } => {
+                let mut warnings = check(metadata, *arch, model, placed)?;
+                warnings.extend(arch.caveat().map(str::to_owned));
+                Ok(warnings)
+            }
             Self::Keys(_) => Ok(Vec::new()),
         }
     }

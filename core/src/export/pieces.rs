@@ -112,8 +112,7 @@ impl Piece {
     pub(crate) fn source_len(&self, rows: &Range<u64>) -> u64 {
         let elements = self.elements(rows);
         let block = self.index.dtype.block();
-        let blocks = (elements.end - elements.start) / block.elems as u64;
-        blocks.saturating_mul(block.bytes as u64)
+        (elements.end - elements.start).saturating_mul(block.bytes as u64) / block.elems as u64
     }
 
     /// Bytes that a unit needs at most: its values, those of a row group, and the stored groups.

@@ -284,7 +284,14 @@ fn stored(
     verbatim: bool,
     registry: &Registry,
 ) -> Result<Output> {
-    let elems = tensor.shape.elems();
+    let (elems, rank) = (tensor.shape.elems(), tensor.shape.rank());
+    if rank > 4 {
+        return Err(Error::shape(format!(
+            "tensor `{}` has {rank} dimensions; GGUF files hold at most 4",
+            tensor.name
+        ))
+        .with_hint("import without it (`\"include\": false`)"));
+    }
     let len = quant.block().len_of(elems).ok_or_else(|| {
         Error::shape(format!(
             "tensor `{}` has {elems} elements, which are not whole blocks of `{}`",

@@ -54,7 +54,12 @@ pub(crate) fn run(
     if is_gguf && args.no_tokenizer {
         console.note("`--no-tokenizer` has no effect: keys of a GGUF source stay as they are");
     }
-    if vocab.is_none() && !args.no_tokenizer && !is_gguf {
+    // Nobody loads a file that keeps the names of the source anyway.
+    let loadable = match args.arch.as_deref() {
+        Some(name) => registry.arch(name)?.caveat().is_none(),
+        None => true,
+    };
+    if vocab.is_none() && !args.no_tokenizer && loadable && !is_gguf {
         return Err(Error::unsupported(
             "the store has no tokenizer, without which llama.cpp does not load a model",
         )

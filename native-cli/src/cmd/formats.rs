@@ -40,7 +40,11 @@ pub(crate) fn run(args: &Formats, registry: &Registry, console: &mut Console) ->
     console.line(format!("  {KEEP:<10} every tensor in the type that it is stored in"));
     console.line("\nArchitectures:");
     for arch in registry.archs() {
-        console.line(format!("  {:<10} {}", arch.name(), arch.hf_names().join(", ")));
+        let classes = match arch.hf_names() {
+            [] => "any model, under the names of its source; for --arch only".to_owned(),
+            classes => classes.join(", "),
+        };
+        console.line(format!("  {:<10} {classes}", arch.name()));
     }
     console.line("\nTokenizers:");
     for tokenizer in registry.tokenizers() {
