@@ -1,4 +1,4 @@
-//! Import: a SafeTensors model becomes a store.
+//! Import: a SafeTensors or GGUF model becomes a store.
 
 mod encode;
 mod hash;
@@ -25,7 +25,7 @@ use crate::progress::{Event, Progress, notify};
 use crate::registry::Registry;
 use crate::source::{Model, SourceTensor};
 use crate::stats::LaneTops;
-use crate::store::{MadeOf, Metadata, ModelFiles, Record, TOKENS, tensor_file};
+use crate::store::{MadeOf, Metadata, ModelFiles, Record, TOKENS, tensor_file, write_source_keys};
 use crate::tensor::Shape;
 
 /// The format of tensors that the chosen format does not take.
@@ -124,7 +124,9 @@ impl<'a> ImportPlan<'a> {
             };
             notes.push(format!("{tensors} left out (`include` is false)"));
         }
-        let config = ImportConfig { tensor_map: map, ..config.clone() };
+        let source_format = if model.keys.is_some() { "gguf" } else { "safetensors" };
+        let source_format = source_format.to_owned();
+        let config = ImportConfig { tensor_map: map, source_format, ..config.clone() };
         Ok(Self { model, items, config, notes })
     }
 
@@ -145,7 +147,8 @@ impl<'a> ImportPlan<'a> {
         })
     }
 
-    /// Carries out the plan: writes every tensor, `tokens` if given, and `metadata.json` last.
+    /// Carries out the plan: writes every tensor, the keys of a GGUF source, `tokens` if given, and
+    /// `metadata.json` last.
     ///
     /// # Errors
     /// The first error in plan order, naming file and tensor. What the sink has then is incomplete.
@@ -233,6 +236,10 @@ impl<'a> ImportPlan<'a> {
                  computed in; {large} of them are too large for it"
             );
             notify(progress, Event::Note(&text))?;
+        }
+        let mut model_files = model_files;
+        if let Some(keys) = &self.model.keys {
+            model_files.source_keys = Some(write_source_keys(keys, sink)?);
         }
         if let Some(tokens) = tokens {
             sink.begin(TOKENS, Some(tokens.len() as u64))?;

@@ -16,6 +16,7 @@ pub mod format;
 pub mod general;
 pub mod ggml;
 pub mod import;
+pub mod inspect;
 pub mod io;
 pub mod limits;
 pub mod pipeline;

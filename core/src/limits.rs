@@ -7,7 +7,16 @@ pub const SAFETENSORS_HEADER: u64 = 100_000_000;
 pub const JSON_FILE: u64 = 512 << 20;
 
 /// Largest GGUF header read.
-pub const GGUF_HEADER: u64 = 1 << 30;
+pub const GGUF_HEADER: u64 = 256 << 20;
+
+/// Most keys of a GGUF header: a thousand times those of real files.
+pub const GGUF_KEYS: u64 = 1 << 16;
+
+/// Most tensors of a GGUF file.
+pub const GGUF_TENSORS: u64 = 1 << 20;
+
+/// Most texts in the arrays of a GGUF header: eight times the merges of the largest vocabularies.
+pub const GGUF_TEXTS: usize = 1 << 22;
 
 /// Most entries of an importance matrix.
 pub const IMATRIX_ENTRIES: u64 = 1 << 18;

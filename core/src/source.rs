@@ -1,4 +1,6 @@
-//! A SafeTensors model: one file, or the shards of a folder, as one list of tensors.
+//! A model: one file, or the shards of a folder, as one list of tensors.
+
+mod gguf;
 
 mod catalog;
 mod claim;
@@ -16,6 +18,7 @@ pub use self::derived::{Derived, Part};
 use serde::Deserialize;
 
 use crate::error::{Error, Result, ResultExt};
+use crate::format::gguf::{Meta, shard_number};
 use crate::format::safetensors::{self, PREFIX};
 use crate::io::{Files, read_exact, read_small};
 use crate::tensor::{TensorInfo, mem_len};
@@ -102,6 +105,8 @@ pub struct Model {
     pub metadata: BTreeMap<String, String>,
     /// What the user should know.
     pub notes: Vec<String>,
+    /// The keys of the model, if it is a GGUF file.
+    pub keys: Option<Meta>,
 }
 
 impl Model {
@@ -124,8 +129,13 @@ impl Model {
             (Pick::Folder, Some(index)) => indexed_shards(files, index, &mut notes)?,
             (Pick::Folder, None) => all_shards(files, &mut notes)?,
         };
-        let mut model =
-            Self { shards: Vec::new(), tensors: Vec::new(), metadata: BTreeMap::new(), notes };
+        let mut model = Self {
+            shards: Vec::new(),
+            tensors: Vec::new(),
+            metadata: BTreeMap::new(),
+            notes,
+            keys: None,
+        };
         let mut owner: BTreeMap<String, usize> = BTreeMap::new();
         for name in names {
             model.add_shard(files, name, &mut owner)?;
@@ -279,10 +289,10 @@ fn all_shards(files: &dyn Files, notes: &mut Vec<String>) -> Result<Vec<String>>
     }
     for name in &names {
         // `model-00002-of-00005.safetensors`: the name itself says how many there must be.
-        let Some((stem, _, count)) = shard_number(name) else { continue };
-        let have = names
-            .iter()
-            .filter(|other| shard_number(other).is_some_and(|(s, _, c)| s == stem && c == count));
+        let Some((stem, _, count)) = shard_number(name, SUFFIX) else { continue };
+        let have = names.iter().filter(|other| {
+            shard_number(other, SUFFIX).is_some_and(|(s, _, c)| s == stem && c == count)
+        });
         let have = have.count() as u64;
         if have != count {
             let missing = (1..=count)
@@ -304,20 +314,10 @@ fn has_suffix_in_capitals(name: &str) -> bool {
     name.to_ascii_lowercase().ends_with(SUFFIX)
 }
 
-/// Stem, number and count of `stem-00002-of-00005.safetensors`.
-fn shard_number(name: &str) -> Option<(&str, u64, u64)> {
-    let (rest, count) = name.strip_suffix(SUFFIX)?.rsplit_once("-of-")?;
-    let (stem, number) = rest.rsplit_once('-')?;
-    let digits = |text: &str| text.len() == 5 && text.bytes().all(|b| b.is_ascii_digit());
-    if !digits(number) || !digits(count) {
-        return None;
-    }
-    Some((stem, number.parse().ok()?, count.parse().ok()?))
-}
-
 /// A note if one shard of several was picked.
 fn siblings(files: &dyn Files, name: &str) -> Result<Option<String>> {
-    let Some((_, number, count)) = shard_number(name).filter(|&(_, _, count)| count > 1) else {
+    let Some((_, number, count)) = shard_number(name, SUFFIX).filter(|&(_, _, count)| count > 1)
+    else {
         return Ok(None);
     };
     Ok(Some(format!(
@@ -344,10 +344,10 @@ mod tests {
 
     #[test]
     fn shard_names() {
-        assert_eq!(shard_number("model-00002-of-00005.safetensors"), Some(("model", 2, 5)));
-        assert_eq!(shard_number("a-b-00001-of-00001.safetensors"), Some(("a-b", 1, 1)));
-        assert_eq!(shard_number("model.safetensors"), None);
-        assert_eq!(shard_number("model-1-of-5.safetensors"), None);
+        assert_eq!(shard_number("model-00002-of-00005.safetensors", SUFFIX), Some(("model", 2, 5)));
+        assert_eq!(shard_number("a-b-00001-of-00001.safetensors", SUFFIX), Some(("a-b", 1, 1)));
+        assert_eq!(shard_number("model.safetensors", SUFFIX), None);
+        assert_eq!(shard_number("model-1-of-5.safetensors", SUFFIX), None);
         assert!(
             !is_plain("../x") && !is_plain("a/b") && !is_plain("") && is_plain("a.safetensors")
         );

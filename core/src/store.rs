@@ -1,5 +1,10 @@
 //! The store as a whole: `metadata.json`, `tokens.bin` and one file per tensor.
 
+mod source_keys;
+
+pub use self::source_keys::SOURCE_KEYS;
+pub(crate) use self::source_keys::write_source_keys;
+
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 
@@ -99,6 +104,9 @@ pub struct ModelFiles {
     pub model_card: Option<String>,
     /// Name of the folder that the model was in.
     pub name: Option<String>,
+    /// BLAKE3 of [`SOURCE_KEYS`], in hexadecimal, if the model came as GGUF.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_keys: Option<String>,
 }
 
 /// `metadata.json`. Keys are written in this (alphabetical) order.

@@ -88,7 +88,7 @@ pub(crate) enum ProgressMode {
     None,
 }
 
-/// Convert a SafeTensors model into the store
+/// Convert a SafeTensors or GGUF model into the store
 ///
 /// Writes OUTPUT/model.gmat (or OUTPUT itself if its name ends in `.gmat`).
 #[derive(Debug, clap::Args)]
@@ -98,10 +98,11 @@ pub(crate) enum ProgressMode {
   gmat import --model ./llama-7b.safetensors --generate-config
   gmat import --model ./llama-7b.safetensors --config import_config.json --output ./output
   gmat import --model ./llama-7b/ --block-format raw --output ./exact
+  gmat import --model ./llama-00001-of-00003.gguf --output ./llama
 
 GMAT_BUFFER_SIZE sets how many units of work are under way (default: 2 per thread).")]
 pub(crate) struct Import {
-    /// SafeTensors file, shard index, or folder of a model
+    /// SafeTensors file, shard index, or folder of a model; or a GGUF file (of a split, any one)
     #[arg(short, long, value_name = "PATH", visible_alias = "input")]
     pub(crate) model: PathBuf,
 
@@ -117,7 +118,8 @@ pub(crate) struct Import {
     #[arg(long, conflicts_with = "config")]
     pub(crate) generate_config: bool,
 
-    /// Block format of the stored tensors; overrides the config [default: B8x8]
+    /// Block format of the stored tensors; overrides the config [default: B8x8; raw for GGUF].
+    /// Quantized tensors are always stored as they are
     #[arg(long, value_name = "NAME")]
     pub(crate) block_format: Option<String>,
 
@@ -151,7 +153,7 @@ pub(crate) struct Export {
     pub(crate) model: PathBuf,
 
     /// Export config; without one (and without export_config.json in the working directory) the
-    /// recommended types are computed
+    /// recommended types are computed, or for a model that came as GGUF its types kept
     #[arg(short, long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 
@@ -177,7 +179,8 @@ pub(crate) struct Export {
     #[arg(long, value_name = "FLOAT")]
     pub(crate) importance_medium: Option<f64>,
 
-    /// One type or recipe for the whole model, such as q4_k_m or f16; overrides the types of a
+    /// One type or recipe for the whole model, such as q4_k_m or f16, or `keep` for the types that
+    /// tensors are stored in (what a model that came as GGUF gets otherwise); overrides the types of a
     /// config, those of single tensors (`per_tensor`, `rules`) included
     #[arg(long = "type", value_name = "NAME")]
     pub(crate) default_type: Option<String>,
@@ -239,17 +242,44 @@ pub(crate) struct Export {
     pub(crate) force: bool,
 }
 
-/// Show what a SafeTensors model, a store or a GGUF file contains (reads headers only)
+/// Show what a SafeTensors model, a store or a GGUF file is and contains
+///
+/// Reads headers and the small files beside the weights only, unless --histogram asks for values.
+/// Of many tensors, those that differ in nothing but the numbers in their names share a line.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   gmat inspect ./llama-7b/
-  gmat inspect ./output/model.gmat
-  gmat inspect model.gguf --json")]
+  gmat inspect model-00001-of-00003.gguf --all
+  gmat inspect ./output/model.gmat --tensors 'layers\\.0\\.'
+  gmat inspect model.gguf --keys tokenizer
+  gmat inspect model.gguf --histogram blk.0.attn_q.weight
+  gmat inspect model.gguf --json | jq .types")]
 pub(crate) struct Inspect {
-    /// SafeTensors file or folder, store, or GGUF file
+    /// SafeTensors file, index or folder, store, or GGUF file (of a split, any one)
     pub(crate) path: PathBuf,
 
-    /// One JSON object instead of a table
+    /// One JSON object instead of tables
     #[arg(long)]
     pub(crate) json: bool,
+
+    /// Every tensor in a line of its own
+    #[arg(long)]
+    pub(crate) all: bool,
+
+    /// Only tensors whose name matches, each in a line of its own
+    #[arg(long, value_name = "REGEX")]
+    pub(crate) tensors: Option<String>,
+
+    /// Only metadata keys that match, with long texts in full
+    #[arg(long, value_name = "REGEX")]
+    pub(crate) keys: Option<String>,
+
+    /// Read the tensor of that name (or all that match) and show how its values are distributed
+    #[arg(long, value_name = "NAME|REGEX")]
+    pub(crate) histogram: Option<String>,
+
+    /// Ranges of a histogram
+    #[arg(long, value_name = "N", default_value_t = 20, requires = "histogram",
+          value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) bins: u16,
 }

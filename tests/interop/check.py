@@ -78,9 +78,11 @@ class Gguf:
         self.at = 0
         magic, _, tensors, keys = self.take("<4sIQQ")
         assert magic == b"GGUF", path
+        self.keys = {}
         for _ in range(keys):
-            self.text()
+            name, start = self.text(), self.at
             self.value(self.take("<I")[0])
+            self.keys[name] = self.bytes[start : self.at]
         entries = []
         for _ in range(tensors):
             name = self.text()
@@ -227,6 +229,26 @@ class Interop:
         # Types without a name in llama-quantize's list of this version.
         self.check(set(refused) <= {"nvfp4", "q1_0", "q2_0"}, f"llama-quantize refuses {refused}")
 
+    def gguf_as_source(self):
+        """What llama-quantize wrote comes back as it was, and becomes what it would make of it."""
+        store, ids = self.work / "exact", "0,5,17,301,42,77"
+        f16, source = self.export(store, "f16", "--type", "f16"), self.work / "source.gguf"
+        run(self.bin / "llama-quantize", f16, source, "q4_k_m", "2")
+        kept = self.export(self.store(source, "kept", "raw"), "kept")
+        before, after = Gguf(source), Gguf(kept)
+        self.same_tensors("kept", after, before)
+        own = [{k: v for k, v in file.keys.items() if not k.startswith("gmat.")} for file in (before, after)]
+        self.check(own[0] == own[1], f"kept: other keys: {own[0].keys() ^ own[1].keys()}")
+        self.check(self.llama("logits", source, ids) == self.llama("logits", kept, ids), "kept: other logits")
+        again = self.store(f16, "again", "raw")
+        ours = self.export(again, "requantized", "--type", "q4_k_m", "--scale-optimization", "standard")
+        self.same_tensors("requantized", Gguf(ours), before)
+        run(self.bin / "llama-gguf-split", "--split-max-tensors", "20", source, self.work / "parts")
+        parts = sorted(self.work.glob("parts-0000?-of-*.gguf"))
+        joined = Gguf(self.export(self.store(parts[-1], "joined", "raw"), "joined"))
+        self.check(len(parts) == 3 and joined.tensors == before.tensors, f"joined from {len(parts)} files")
+        self.check(not any(key.startswith("split.") for key in joined.keys), "joined: keys of the split")
+
     def same_tensors(self, name, ours, theirs):
         self.check(ours.tensors.keys() == theirs.tensors.keys(), f"{name}: other tensors than llama-quantize")
         for tensor, value in theirs.tensors.items():
@@ -254,7 +276,11 @@ def main():
     for option in ["gmat", "bin", "root", "work"]:
         parser.add_argument(f"--{option}", required=True)
     interop = Interop(parser.parse_args())
-    for part in [interop.oracle_models, interop.trained_model, interop.every_type, interop.shards_and_profiles]:
+    parts = [
+        interop.oracle_models, interop.trained_model, interop.every_type, interop.shards_and_profiles,
+        interop.gguf_as_source,
+    ]
+    for part in parts:
         try:
             part()
         except (RuntimeError, KeyError, ValueError, AssertionError) as error:

@@ -56,6 +56,7 @@ fn model(dtype: DType, dims: &[u64], len: usize) -> Model {
     let shape = Shape::try_new(dims.to_vec()).unwrap();
     let info = TensorInfo { name: NAME.to_owned(), dtype, shape };
     Model {
+        keys: None,
         shards: vec![Shard { name: "m.bin".to_owned(), len: 3 + len as u64 }],
         tensors: vec![SourceTensor::plain(info, 0, 3)],
         metadata: [].into(),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use gmat_core::format::gguf::{Header, Meta, TensorEntry};
 use gmat_tests::weights::single;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -152,4 +153,30 @@ pub(crate) fn says(ran: &Ran, part: &str) {
 pub(crate) fn hinted(ran: Ran, code: i32, parts: &[&str]) {
     let ran = ran.fails(code, parts);
     says(&ran, "\nhint: ");
+}
+
+/// A tensor of a GGUF file: any type id, any bytes.
+pub(crate) struct GgufTensor<'a> {
+    pub(crate) name: &'a str,
+    /// Fastest first.
+    pub(crate) dims: Vec<u64>,
+    pub(crate) ty: u32,
+    pub(crate) data: Vec<u8>,
+}
+
+/// The bytes of a GGUF file with these keys and tensors.
+pub(crate) fn gguf(meta: &Meta, tensors: &[GgufTensor<'_>]) -> Vec<u8> {
+    let entry = |tensor: &GgufTensor<'_>| TensorEntry {
+        name: tensor.name.to_owned(),
+        dims: tensor.dims.clone(),
+        ggml_type: tensor.ty,
+        len: tensor.data.len() as u64,
+    };
+    let header = Header { meta: meta.clone(), tensors: tensors.iter().map(entry).collect() };
+    let mut out = header.to_bytes().unwrap();
+    for tensor in tensors {
+        out.extend_from_slice(&tensor.data);
+        out.resize(out.len().next_multiple_of(32), 0);
+    }
+    out
 }

@@ -124,7 +124,8 @@ fn import(scale: u64) -> Memory {
         sources.push(SourceTensor::plain(info, 0, offset));
     }
     let shards = vec![Shard { name: "m.bin".to_owned(), len: bytes.len() as u64 }];
-    let model = Model { shards, tensors: sources, metadata: [].into(), notes: Vec::new() };
+    let model =
+        Model { shards, tensors: sources, metadata: [].into(), notes: Vec::new(), keys: None };
     let config = r#"{"architectures":["ViewsForCausalLM"]}"#.to_owned();
     let model_files = ModelFiles {
         config: Some(serde_json::value::RawValue::from_string(config).unwrap()),

@@ -36,7 +36,7 @@ pub struct Mapping {
 /// What the user wants imported.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ImportConfig {
-    /// Always `safetensors` for now.
+    /// `safetensors` or `gguf`; the model itself decides.
     pub source_format: String,
     /// Name of the block format.
     pub block_format: String,
@@ -71,10 +71,12 @@ impl ImportConfig {
         let known = ["source_format", "block_format", "tensor_map", "metadata"];
         let fields = Fields::new(value, "", &known)?;
         let mut config = Self::default();
-        if let Some(format) = fields.text("source_format")?
-            && !format.eq_ignore_ascii_case("safetensors")
-        {
-            return Err(fields.wrong("source_format", "`safetensors`"));
+        if let Some(format) = fields.text("source_format")? {
+            let known = ["safetensors", "gguf"].into_iter();
+            let known = known.into_iter().find(|known| format.eq_ignore_ascii_case(known));
+            let known =
+                known.ok_or_else(|| fields.wrong("source_format", "`safetensors` or `gguf`"))?;
+            config.source_format = known.to_owned();
         }
         if let Some(format) = fields.text("block_format")? {
             config.block_format = format.to_owned();
@@ -195,7 +197,7 @@ mod tests {
             error(r#"{"tensor_map":[{"source":"a","include":1}]}"#)
                 .contains("expected true or false")
         );
-        assert!(error(r#"{"source_format":"gguf"}"#).contains("expected `safetensors`"));
+        assert!(error(r#"{"source_format":"onnx"}"#).contains("expected `safetensors` or `gguf`"));
         assert!(error("{").contains("not valid JSON"));
         assert!(error("[]").contains("expected an object"));
     }

@@ -4,7 +4,7 @@
 pub use self::export::{ExportConfig, Quantization, ScaleOptimization, SizeTarget, Target};
 pub use self::import::{DEFAULT_BLOCK_FORMAT, ImportConfig, Mapping, pretty, tensor_id};
 pub use self::model::ModelConfig;
-pub use self::rules::Rule;
+pub use self::rules::{Rule, name_pattern};
 
 mod export;
 mod fields;

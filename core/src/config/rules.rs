@@ -43,15 +43,21 @@ impl Rule {
     /// # Errors
     /// `Config`, with what is wrong in it.
     pub fn regex(&self) -> Result<Regex> {
-        RegexBuilder::new(&self.pattern)
-            .case_insensitive(true)
-            .size_limit(REGEX_SIZE)
-            .build()
-            .map_err(|error| {
-                Error::config(format!("`{}` is not a valid regular expression", self.pattern))
-                    .with_source(error)
-            })
+        name_pattern(&self.pattern)
     }
+}
+
+/// A regular expression that is searched in names, upper or lower case.
+///
+/// # Errors
+/// `Config`, with what is wrong in it.
+pub fn name_pattern(pattern: &str) -> Result<Regex> {
+    RegexBuilder::new(pattern).case_insensitive(true).size_limit(REGEX_SIZE).build().map_err(
+        |error| {
+            Error::config(format!("`{pattern}` is not a valid regular expression"))
+                .with_source(error)
+        },
+    )
 }
 
 /// The list under `key`.

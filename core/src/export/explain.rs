@@ -23,8 +23,8 @@ pub struct Decision {
     /// Whether an importance matrix weighs its columns.
     pub weighted: bool,
     /// Kind of the decision: `option` (`--tensor-type`), `per_tensor`, `expert_rule`, `rule`,
-    /// `target` (for a size), `stored` (quantized already), `recipe`, `kept` (F32, as runtimes want
-    /// it), `fallback` (for its row length) or `generated`.
+    /// `target` (for a size), `stored` (the type that it is stored in), `recipe`, `kept` (F32, as
+    /// runtimes want it), `fallback` (for its row length) or `generated`.
     pub by: &'static str,
     /// The decision in words.
     pub why: String,
@@ -44,6 +44,7 @@ impl Decision {
             Why::KeptF32 { reason, overridden: true } => {
                 ("kept", format!("{reason}{}", asked(", in spite of ")))
             }
+            Why::Stored => ("stored", "the type that it is stored in".to_owned()),
             Why::Default => ("recipe", format!("`{file_type}`")),
             Why::Role(role) => ("recipe", format!("`{file_type}`: {role}")),
             Why::Override => (wish.map_or("per_tensor", |wish| wish.by), asked("")),

@@ -18,7 +18,7 @@ use crate::export::explain::Decision;
 use crate::export::importance::Weights;
 use crate::export::plan::{ExportOptions, ExportPlan, Output};
 use crate::export::types::Wish;
-use crate::format::gguf::align_up;
+use crate::format::gguf::ALIGNMENT;
 use crate::pipeline::Budget;
 use crate::progress::Progress;
 use crate::quant::{Need, QuantType};
@@ -133,13 +133,19 @@ impl<'a> ExportPlan<'a> {
             let cost = sensitivity::sensitivity(&output.entry.name, layer, layers, has_output);
             let types = candidates.get(number).into_iter().flatten().enumerate();
             let choices = types.filter_map(|(at, quant)| {
-                let bytes = align_up(quant.block().len_of(output.entry.dims.iter().product())?);
+                let len = quant.block().len_of(output.entry.dims.iter().product())?;
+                let bytes = len.next_multiple_of(self.alignment());
                 Some(Choice { bytes, damage: cost * errors.get(number)?.relative(at) })
             });
             choices.collect::<Vec<_>>()
         };
         let items = self.outputs.iter().enumerate().map(|(at, output)| choices(at, output));
         Ok(Fit { plan: self, items: items.collect(), candidates })
+    }
+
+    /// What offsets of tensors are multiples of.
+    fn alignment(&self) -> u64 {
+        self.files.first().map_or(ALIGNMENT, |file| file.alignment)
     }
 
     /// Bytes of all files together.
@@ -187,7 +193,7 @@ impl Fit<'_> {
     fn fixed(&self) -> u64 {
         let free = |(output, types): (&Output, &Vec<_>)| match types.is_empty() {
             true => 0,
-            false => align_up(output.entry.len),
+            false => output.entry.len.next_multiple_of(self.plan.alignment()),
         };
         let freed: u64 = self.plan.outputs.iter().zip(&self.candidates).map(free).sum();
         self.plan.bytes_in_all().saturating_sub(freed)

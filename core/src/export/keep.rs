@@ -3,30 +3,25 @@
 
 use std::collections::BTreeMap;
 
+use crate::error::Result;
 use crate::export::explain::Decision;
 use crate::export::model::Placed;
-use crate::export::pieces;
 use crate::export::types::Wish;
+use crate::export::verbatim::{can_copy, stored_type};
 use crate::ggml::GgmlType;
 use crate::recipe::FileType;
-use crate::tensor::DType;
-
-/// Whether a tensor is stored as that type, so that nothing has to be quantized.
-pub(crate) fn is_copied(tensor: &Placed<'_>, ty: &str) -> bool {
-    tensor.pieces.iter().all(|piece| {
-        let dtype = DType::from_name(&piece.record.dtype);
-        dtype.is_some_and(|dtype| pieces::is_copied(dtype, &piece.taken, piece.change, ty))
-    })
-}
+use crate::registry::Registry;
 
 /// The type of a tensor that is quantized already, which it keeps unless somebody asks for another:
 /// quantizing it once more would only lose.
-pub(crate) fn stays(tensor: &Placed<'_>) -> Option<Wish> {
-    let stored = DType::from_name(&tensor.pieces.first()?.record.dtype)?;
-    let DType::Ggml(ty) = stored else { return None };
+///
+/// # Errors
+/// `Malformed` if the store is damaged.
+pub(crate) fn stays(tensor: &Placed<'_>, registry: &Registry) -> Result<Option<Wish>> {
+    let Some(ty) = stored_type(tensor)?.filter(|ty| ty.is_quantized()) else { return Ok(None) };
     let ty = ty.name();
-    let wish = Wish { ty, by: "stored", text: format!("quantized already, as `{ty}`") };
-    is_copied(tensor, ty).then_some(wish)
+    let wish = || Wish { ty, by: "stored", text: format!("quantized already, as `{ty}`") };
+    Ok(can_copy(tensor, false, registry)?.then(wish))
 }
 
 /// The file type to write down. A file of plain numbers whose experts stay MXFP4 is called after

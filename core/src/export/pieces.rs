@@ -36,14 +36,15 @@ impl Piece {
     /// The piece from row `first` of the output on.
     ///
     /// # Errors
-    /// `Unsupported` if the elements are no numbers to compute with.
+    /// `Unsupported` if the elements are no numbers to compute with, and not just to be copied.
     pub(crate) fn new(
         index: Index,
         piece: &model::Piece<'_>,
         first: u64,
+        copied: bool,
         registry: &Registry,
     ) -> Result<Self> {
-        if !index.dtype.holds_weights() {
+        if !index.dtype.holds_weights() && !copied {
             return Err(Error::unsupported(format!(
                 "{} elements, which this architecture cannot hold",
                 index.dtype
@@ -51,6 +52,7 @@ impl Piece {
             .with_hint("import without it (`\"include\": false`)"));
         }
         let format = RowDecoder::new(&index, registry)?;
+        // Rows of vectors are single elements here, whatever blocks the source has.
         let (rows, cols) = matrix(piece.taken.shape(), DType::F32);
         let (taken, change) = (piece.taken.clone(), piece.change);
         let name = piece.record.name.clone();
@@ -152,32 +154,28 @@ impl Piece {
         Ok(values)
     }
 
-    /// The blocks of some rows of the output, as they are stored, if that is what a type wants;
-    /// every row group touched is checked first.
+    /// The bytes of some rows of the output as they are stored, for pieces whose rows are taken as
+    /// they are; every row group touched is checked first.
     ///
     /// # Errors
-    /// As [`Self::values`].
-    pub(crate) fn blocks(
+    /// As [`Self::values`]; `Shape` if rows are not whole blocks.
+    pub(crate) fn stored(
         &self,
-        ty: &str,
         rows: &Range<u64>,
         groups: &Range<usize>,
         bytes: &[u8],
         buffers: &Buffers,
-    ) -> Result<Option<Vec<u8>>> {
-        if !is_copied(self.index.dtype, &self.taken, self.change, ty) {
-            return Ok(None);
-        }
+    ) -> Result<Vec<u8>> {
         let elements = self.elements(rows);
         let block = self.index.dtype.block();
         let len = block.len_of(elements.end - elements.start);
-        let mut blocks = buffers.bytes();
-        blocks.resize(mem_len(len.ok_or_else(outside)?)?, 0);
+        let mut stored = buffers.bytes();
+        stored.resize(mem_len(len.ok_or_else(outside)?)?, 0);
         let mut whole = buffers.bytes();
         let restore = |own: &[u8], shape, to: &mut [u8]| self.format.restore(own, shape, to);
-        self.gather(rows, groups, bytes, block, &mut blocks, &mut whole, restore)?;
+        self.gather(rows, groups, bytes, block, &mut stored, &mut whole, restore)?;
         buffers.put(whole);
-        Ok(Some(blocks))
+        Ok(stored)
     }
 
     /// Fills `out` with some rows of the output; `decode` makes `block.bytes` items of as many
@@ -249,12 +247,6 @@ impl Piece {
 
 fn outside() -> Error {
     Error::shape("rows outside their tensor")
-}
-
-/// Whether elements of a type, seen like this, are those of tensor type `ty` without being decoded.
-pub(crate) fn is_copied(dtype: DType, taken: &Taken, change: Change, ty: &str) -> bool {
-    let same = matches!(dtype, DType::Ggml(stored) if stored.name() == ty);
-    same && change == Change::None && taken.keeps_blocks(dtype.block().elems as u64)
 }
 
 /// Copies numbers, or the bytes of whole blocks; `items` are those of so many elements.

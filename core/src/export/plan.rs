@@ -6,19 +6,22 @@ use uuid::Uuid;
 
 use crate::config::{ExportConfig, Quantization, Rule, ScaleOptimization};
 use crate::error::{Error, Result, ResultExt};
-use crate::export::check::check;
+use crate::export::basis::{self, Basis};
 use crate::export::explain::Decision;
 use crate::export::fit::Fitted;
 use crate::export::importance::{Importance, Weighing, Weights};
-use crate::export::keep::{self, is_copied, stated_type, stays};
-use crate::export::model::{Placed, architecture, model_config, place_all};
+use crate::export::keep::{self, stated_type, stays};
+use crate::export::model::Placed;
 use crate::export::pieces::Piece;
+use crate::export::remarks::Remarks;
 use crate::export::split::{OutputFile, split};
-use crate::export::types::{Named, Wishes, available, file_type, recipe_model};
+use crate::export::types::{DefaultType, Named, Wishes, available, default_type};
+use crate::export::verbatim::{kept_type, settle, stored_type};
 use crate::format::gguf::{Meta, TensorEntry};
-use crate::general::{self, ModelFacts, Parameters};
+use crate::general::Parameters;
+use crate::ggml::GgmlType;
 use crate::quant::{QuantType, Search};
-use crate::recipe::{self, FileType, Why};
+use crate::recipe::{self, FileType};
 use crate::registry::Registry;
 use crate::store::Store;
 use crate::token::Vocab;
@@ -43,7 +46,16 @@ pub(crate) struct Output {
     pub(crate) entry: TensorEntry,
     pub(crate) quant: &'static dyn QuantType,
     pub(crate) weights: Weights,
+    /// Whether its bytes are those of the store.
+    pub(crate) verbatim: bool,
     pub(crate) data: Data,
+}
+
+impl Output {
+    /// Whether it holds weights, and not other data that came with the model.
+    pub(crate) fn holds_weights(&self) -> bool {
+        GgmlType::from_id(self.entry.ggml_type).is_some_and(GgmlType::holds_weights)
+    }
 }
 
 /// Where its values come from.
@@ -101,16 +113,18 @@ impl<'a> ExportPlan<'a> {
     ) -> Result<Self> {
         let metadata = &store.metadata;
         let mut notes = Vec::new();
-        let model = model_config(metadata)?;
-        let arch = architecture(registry, &model, options.arch)?;
-        let placed = place_all(metadata, arch, &model, &config.tensor_map, &mut notes)?;
-        let mut warnings = check(metadata, arch, &model, &placed)?;
-        warnings.extend(arch.caveat().map(str::to_owned));
-        let generated = arch.generated(&model)?;
-        let file_type = match fitted {
-            Some(fitted) => fitted.file_type,
-            None => file_type(&config.quantization.default_type, registry)
+        let basis = Basis::new(store, options.arch, registry)?;
+        let placed = basis.place(metadata, &config.tensor_map, &mut notes)?;
+        let mut warnings = basis.check(metadata, &placed)?;
+        let generated = basis.generated()?;
+        let default = match fitted {
+            Some(fitted) => DefaultType::Mix(fitted.file_type),
+            None => default_type(&config.quantization.default_type, registry)
                 .context(|| "`quantization.default_type`")?,
+        };
+        let file_type = match default {
+            DefaultType::Mix(file_type) => file_type,
+            DefaultType::Keep => basis.file_type(metadata)?,
         };
         let mut wishes = Wishes::new(config, options.tensor_types, registry)?;
 
@@ -128,7 +142,12 @@ impl<'a> ExportPlan<'a> {
             let named = Named { sources: &named, gguf: &tensor.name, slices };
             let wanted = wishes.of(&named, registry)?;
             let wanted = wanted.or_else(|| fitted?.wish(&tensor.name));
-            let wanted = wanted.or_else(|| stays(&tensor));
+            let wanted = match wanted {
+                None if !basis.is_gguf() && default != DefaultType::Keep => {
+                    stays(&tensor, registry)?
+                }
+                wanted => wanted,
+            };
             keys.push((tensor, dims, wanted));
         }
         if let Some(id) =
@@ -140,62 +159,50 @@ impl<'a> ExportPlan<'a> {
             .with_hint("ids are listed in the store's metadata.json; generate the config again"));
         }
         wishes.finish(&mut notes)?;
-        // Stable file order: embedding first, blocks by number, output last.
-        keys.sort_by_cached_key(|(tensor, ..)| order(&tensor.name));
+        // Stable file order: embedding first, blocks by number, output last; or that of the source.
+        if basis.is_gguf() {
+            let places = basis::source_order(metadata);
+            keys.sort_by_key(|(tensor, ..)| places.get(&tensor.pieces.first()?.id).copied());
+        } else {
+            keys.sort_by_cached_key(|(tensor, ..)| order(&tensor.name));
+        }
+        let stored_types =
+            keys.iter().map(|(tensor, ..)| stored_type(tensor)).collect::<Result<Vec<_>>>()?;
 
         let recipe_tensors: Vec<recipe::Tensor<'_>> =
             keys.iter().map(|(t, dims, _)| recipe::Tensor { name: &t.name, dims }).collect();
-        let overrides: Vec<Option<&str>> =
-            keys.iter().map(|(.., wanted)| wanted.as_ref().map(|wish| wish.ty)).collect();
-        let recipe_model = recipe_model(arch.name(), &model, options.importance.is_some())?;
+        let overrides = keys.iter().zip(&stored_types).map(|((.., wanted), ty)| match default {
+            _ if wanted.is_some() => wanted.as_ref().map(|wish| wish.ty),
+            DefaultType::Mix(_) => None,
+            DefaultType::Keep => Some(kept_type(*ty)),
+        });
+        let overrides: Vec<Option<&str>> = overrides.collect();
+        let recipe_model = basis.recipe_model(options.importance.is_some())?;
         let choices = recipe::assign(file_type, &recipe_model, &recipe_tensors, &overrides)?;
 
         let mut weighing = Weighing::new(options.importance, file_type, options.allow_unweighted);
         let mut decisions = Vec::new();
-        let mut kept = 0;
-        let mut details = Vec::new();
-        let mut unfit: BTreeMap<(&str, &str), usize> = BTreeMap::new();
-        for ((tensor, dims, wish), choice) in keys.into_iter().zip(choices) {
-            let quant =
-                available(choice.ty, registry).context(|| format!("tensor `{}`", tensor.name))?;
-            match &choice.why {
-                Why::Fallback { wanted } => {
-                    *unfit.entry((choice.ty, wanted)).or_default() += 1;
-                    details.push(format!(
-                        "`{}` becomes `{}`: its rows are not whole blocks of `{wanted}`",
-                        tensor.name, choice.ty
-                    ));
-                }
-                Why::KeptF32 { overridden: true, .. } => kept += 1,
-                _ => {}
-            }
-            let copied = is_copied(&tensor, quant.name());
-            let weights = weighing.weights(&tensor.name, &dims, quant, copied)?;
+        let mut remarks = Remarks::default();
+        for (((tensor, dims, wish), choice), stored_type) in
+            keys.into_iter().zip(choices).zip(stored_types)
+        {
+            let place = || format!("tensor `{}`", tensor.name);
+            let wanted = default != DefaultType::Keep || wish.is_some();
+            let settled = settle(&tensor, choice, wanted, basis.is_gguf(), registry);
+            let (choice, quant, verbatim) = settled.context(place)?;
+            remarks.look(&tensor.name, &choice, stored_type.filter(|_| !verbatim));
+            let weights = match verbatim {
+                // What types a size allows is found out with importance.
+                true if fitted.is_none() => Weights::None,
+                _ => weighing.weights(&tensor.name, &dims, quant)?,
+            };
             let source = source_names(&tensor);
-            let output = stored(store, tensor, dims, quant, weights, registry)?;
+            let output = stored(store, tensor, dims, quant, weights, verbatim, registry)?;
             decisions.push(Decision::new(source, &output, file_type, &choice, wish.as_ref()));
             outputs.push(output);
         }
         weighing.finish(&mut notes, &mut warnings);
-        for ((ty, wanted), count) in unfit {
-            let (tensors, become_, their) = match count {
-                1 => ("1 tensor".to_owned(), "becomes", "its"),
-                _ => (format!("{count} tensors"), "become", "their"),
-            };
-            notes.push(format!(
-                "{tensors} {become_} `{ty}`: {their} rows are not whole blocks of `{wanted}`"
-            ));
-        }
-        if kept > 0 {
-            let tensors = match kept {
-                1 => "1 tensor stays".to_owned(),
-                count => format!("{count} tensors stay"),
-            };
-            notes.push(format!(
-                "{tensors} f32 whatever the config says: runtimes reject other types for vectors \
-                 and routers"
-            ));
-        }
+        let details = remarks.finish(&mut notes, &mut warnings);
         let f32 = available("f32", registry)?;
         for tensor in generated {
             let elems = tensor.values.len() as u64;
@@ -207,39 +214,27 @@ impl<'a> ExportPlan<'a> {
                 len,
             };
             let data = Data::Generated(tensor.values);
-            let output = Output { entry, quant: f32, weights: Weights::None, data };
+            let weights = Weights::None;
+            let output = Output { entry, quant: f32, weights, verbatim: false, data };
             decisions.push(Decision::generated(&output));
             outputs.push(output);
         }
-        decisions.sort_by_cached_key(|decision| order(&decision.name));
-        outputs.sort_by_cached_key(|output| order(&output.entry.name));
+        if !basis.is_gguf() {
+            decisions.sort_by_cached_key(|decision| order(&decision.name));
+            outputs.sort_by_cached_key(|output| order(&output.entry.name));
+        }
 
-        let mut meta = Meta::new();
         let mut parameters = Parameters::default();
         for output in &outputs {
             let dims: Vec<u64> = output.entry.dims.iter().rev().copied().collect();
             parameters.add(&output.entry.name, &dims);
         }
-        let facts = ModelFacts {
-            architecture: arch.name(),
-            dir_name: metadata.model.name.as_deref(),
-            config: &model,
-            generation_config: metadata
-                .model
-                .generation_config
-                .as_ref()
-                .map(|raw| raw.get().as_bytes()),
-            model_card: metadata.model.model_card.as_deref(),
-            parameters,
-        };
-        notes.extend(general::write(&facts, &mut meta)?);
-        arch.metadata(&model, &mut meta).context(|| "the model's config".to_owned())?;
         notes.extend(keep::notes(&decisions));
-        meta.set("general.file_type", stated_type(file_type, &decisions).id());
-        meta.set("general.quantization_version", 2u32);
-        if let Some(vocab) = vocab {
-            let vocab_size = model.u64(&["vocab_size"])?;
-            vocab.to_meta(vocab_size, &config.special_token_keys, &mut meta)?;
+        let mut meta = basis.keys(metadata, vocab, config, parameters, &mut notes)?;
+        // Where all stay what they are, so does what the file says of itself.
+        if default != DefaultType::Keep || !basis.is_gguf() {
+            meta.set("general.file_type", stated_type(file_type, &decisions).id());
+            meta.set("general.quantization_version", 2u32);
         }
         if let Some(importance) = options.importance {
             importance.write(&mut meta)?;
@@ -294,6 +289,7 @@ fn stored(
     dims: Vec<u64>,
     quant: &'static dyn QuantType,
     weights: Weights,
+    verbatim: bool,
     registry: &Registry,
 ) -> Result<Output> {
     let (elems, rank) = (tensor.shape.elems(), tensor.shape.rank());
@@ -316,12 +312,13 @@ fn stored(
         let first = pieces.last().map_or(0, |before| before.rows.end);
         let place = || format!("tensor `{}`", piece.record.name);
         let index = store.index(piece.id, piece.record)?;
-        pieces.push(Piece::new(index, &piece, first, registry).context(place)?);
+        pieces.push(Piece::new(index, &piece, first, verbatim, registry).context(place)?);
     }
     Ok(Output {
         entry: TensorEntry { name: tensor.name, dims, ggml_type: quant.ggml_type(), len },
         quant,
         weights,
+        verbatim,
         data: Data::Stored(pieces),
     })
 }

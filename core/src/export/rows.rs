@@ -56,6 +56,23 @@ pub(crate) struct Part<'a> {
     pub(crate) importance: Option<&'a [f32]>,
 }
 
+impl Input<'_> {
+    /// The bytes of a unit's rows as they are stored, in the order of the output.
+    ///
+    /// # Errors
+    /// `Malformed` if a row group is damaged, naming it.
+    pub(crate) fn stored(
+        &self,
+        output: &Output,
+        unit: &Unit,
+        buffers: &Buffers,
+    ) -> Result<Vec<u8>> {
+        let Data::Stored(pieces) = &output.data else { return Err(no_such()) };
+        let piece = pieces.get(unit.piece).ok_or_else(no_such)?;
+        piece.stored(&unit.rows, &self.groups, self.bytes.as_ref().as_ref(), buffers)
+    }
+}
+
 impl Rows {
     /// The rows of a unit, in the order of the output.
     pub(crate) fn of(
@@ -86,19 +103,6 @@ impl Rows {
         let ones = (output.weights == Weights::Ones).then(|| vec![1.0; cols]);
         let weights = input.weights.clone();
         Ok(Self { values, cols, first: unit.rows.start, weights, ones })
-    }
-
-    /// The rows of a unit as they are stored, if they are of the wanted type already.
-    pub(crate) fn copied(
-        output: &Output,
-        unit: &Unit,
-        input: Option<&Input<'_>>,
-        buffers: &Buffers,
-    ) -> Result<Option<Vec<u8>>> {
-        let (Data::Stored(pieces), Some(input)) = (&output.data, input) else { return Ok(None) };
-        let piece = pieces.get(unit.piece).ok_or_else(no_such)?;
-        let (ty, bytes) = (output.quant.name(), input.bytes.as_ref().as_ref());
-        piece.blocks(ty, &unit.rows, &input.groups, bytes, buffers)
     }
 
     /// The rows in parts with common weights, in order.

@@ -3,8 +3,7 @@
 use crate::error::{Error, Result, ResultExt};
 use crate::export::damage::Damage;
 use crate::export::plan::{Data, ExportPlan, Output};
-use crate::export::rows::{Rows, Unit, unit_source_len};
-use crate::format::gguf::align_up;
+use crate::export::rows::{Input, Rows, Unit, unit_source_len};
 use crate::io::Sink;
 use crate::pipeline::{Budget, Buffers, drive};
 use crate::progress::{Event, Progress, notify};
@@ -38,7 +37,7 @@ impl ExportPlan<'_> {
         let place = |unit: &Unit| places.of(unit);
         let buffers = Buffers::default();
         let mut files = self.files.iter();
-        let mut file_end = 0;
+        let (mut file_end, mut alignment) = (0, 1);
         let mut begun = None;
         let mut done = 0;
         let (outputs, search, compare) = (&self.outputs, self.search, damages.is_some());
@@ -54,21 +53,18 @@ impl ExportPlan<'_> {
             |unit, input| {
                 let output =
                     outputs.get(unit.output).ok_or_else(|| Error::shape("no such unit"))?;
-                let make = || {
-                    let copied = Rows::copied(output, unit, input.as_ref(), &buffers)?;
-                    let copied = match copied {
-                        Some(bytes) if !compare => {
-                            return Ok(Quantized { bytes, damage: Damage::default() });
-                        }
-                        copied => copied,
-                    };
-                    let rows = Rows::of(output, unit, input.as_ref(), &buffers)?;
+                if let (true, Some(input)) = (output.verbatim, &input) {
+                    let copied = copy(output, unit, input, compare, &buffers);
+                    return copied.context(|| place(unit));
+                }
+                let rows = Rows::of(output, unit, input.as_ref(), &buffers);
+                let quantized = rows.and_then(|rows| {
                     let rows_of = || format!("rows {} to {}", unit.rows.start, unit.rows.end - 1);
-                    let quantized = quantize(output, &rows, copied, search, compare, &buffers);
+                    let quantized = quantize(output, &rows, search, compare, &buffers);
                     buffers.put_values(rows.values);
                     quantized.context(rows_of)
-                };
-                make().context(|| place(unit))
+                });
+                quantized.context(|| place(unit))
             },
             |unit, quantized| {
                 let Some(output) = outputs.get(unit.output) else { return Ok(()) };
@@ -76,7 +72,7 @@ impl ExportPlan<'_> {
                     let file = files.next().ok_or_else(|| Error::shape("no file left"))?;
                     sink.begin(&file.name, Some(file.len))?;
                     sink.append(&file.header)?;
-                    file_end = file.tensors.end;
+                    (file_end, alignment) = (file.tensors.end, file.alignment);
                 }
                 if begun != Some(unit.output) {
                     begun = Some(unit.output);
@@ -95,7 +91,8 @@ impl ExportPlan<'_> {
                 done += unit_source_len(output, &unit);
                 notify(progress, Event::Bytes(done))?;
                 if unit.last {
-                    let padding = align_up(output.entry.len) - output.entry.len;
+                    let len = output.entry.len;
+                    let padding = len.next_multiple_of(alignment) - len;
                     sink.append(&vec![0; mem_len(padding)?])?;
                     if unit.output + 1 == file_end {
                         sink.finish()?;
@@ -114,11 +111,30 @@ fn source_len(output: &Output) -> u64 {
     }
 }
 
-/// The bytes of some rows in the output; `copied` are these already, if they are stored like that.
+/// The bytes of some rows as they are stored.
+fn copy(
+    output: &Output,
+    unit: &Unit,
+    input: &Input<'_>,
+    compare: bool,
+    buffers: &Buffers,
+) -> Result<Quantized> {
+    let bytes = input.stored(output, unit, buffers)?;
+    let mut damage = Damage::default();
+    // Values that are no weights have no error.
+    if compare && output.holds_weights() {
+        let rows = Rows::of(output, unit, Some(input), buffers)?;
+        let cx = QuantCx::standard(rows.cols, None);
+        damage.add(output.quant, &rows.values, &cx, &bytes, buffers)?;
+        buffers.put_values(rows.values);
+    }
+    Ok(Quantized { bytes, damage })
+}
+
+/// The bytes of some rows in the output.
 fn quantize(
     output: &Output,
     rows: &Rows,
-    copied: Option<Vec<u8>>,
     search: Search,
     compare: bool,
     buffers: &Buffers,
@@ -128,8 +144,7 @@ fn quantize(
         let len = block.len_of(values as u64);
         mem_len(len.ok_or_else(|| Error::shape("rows are not whole blocks"))?)
     };
-    let done = copied.is_some();
-    let mut bytes = copied.unwrap_or_else(|| buffers.bytes());
+    let mut bytes = buffers.bytes();
     bytes.resize(len(rows.values.len())?, 0);
     let mut out = bytes.as_mut_slice();
     let mut damage = Damage::default();
@@ -141,9 +156,7 @@ fn quantize(
             .split_at_mut_checked(len(part.values.len())?)
             .ok_or_else(|| Error::shape("more rows than their bytes"))?;
         let cx = QuantCx { search, ..QuantCx::standard(rows.cols, part.importance) };
-        if !done {
-            quant.quantize(part.values, &cx, now)?;
-        }
+        quant.quantize(part.values, &cx, now)?;
         if compare {
             damage.add(quant, part.values, &cx, now, buffers)?;
         }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::error::{Error, Result};
-use crate::format::gguf::{Header, Meta, TensorEntry, align_up};
+use crate::format::gguf::{Header, Meta, TensorEntry};
 
 /// One file of the output.
 #[derive(Debug)]
@@ -16,6 +16,8 @@ pub(crate) struct OutputFile {
     pub(crate) tensors: Range<usize>,
     /// Bytes of the whole file.
     pub(crate) len: u64,
+    /// What offsets of its tensors are multiples of.
+    pub(crate) alignment: u64,
 }
 
 /// Lays out the files: one, or as few as keep every file within `cap` bytes.
@@ -102,7 +104,8 @@ fn file(
     let header = Header { meta, tensors: own };
     let bytes = header.to_bytes()?;
     let len = bytes.len() as u64 + header.data_len();
-    Ok(OutputFile { name, header: bytes, tensors: range, len })
+    let alignment = header.alignment();
+    Ok(OutputFile { name, header: bytes, tensors: range, len, alignment })
 }
 
 /// Size of a file while tensors are added to it.
@@ -110,21 +113,26 @@ fn file(
 struct Size {
     header: u64,
     data: u64,
+    alignment: u64,
 }
 
 impl Size {
     /// Size of a file with that key table and no tensor. The padding of its header is not part of
     /// it, since tensor entries follow the keys directly.
     fn new(header: &Header) -> Result<Self> {
-        Ok(Self { header: header.unpadded_len()?, data: 0 })
+        Ok(Self { header: header.unpadded_len()?, data: 0, alignment: header.alignment() })
     }
 
     fn with(self, tensor: &TensorEntry) -> Self {
-        Self { header: self.header + tensor.header_len(), data: self.data + align_up(tensor.len) }
+        Self {
+            header: self.header + tensor.header_len(),
+            data: self.data + tensor.len.next_multiple_of(self.alignment),
+            ..self
+        }
     }
 
     fn total(self) -> u64 {
-        align_up(self.header) + self.data
+        self.header.next_multiple_of(self.alignment) + self.data
     }
 }
 

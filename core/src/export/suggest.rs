@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::{ExportConfig, Quantization, Target};
 use crate::error::Result;
+use crate::export::basis::{Basis, source_order};
 use crate::export::keep::stays;
-use crate::export::model::{architecture, model_config, place_all};
+use crate::export::types::KEEP;
+use crate::export::verbatim::{kept_type, stored_type};
 use crate::recipe::recommend;
 use crate::registry::Registry;
 use crate::store::{Store, tensor_file};
@@ -23,7 +25,8 @@ pub struct Suggestion {
     pub notes: Vec<String>,
 }
 
-/// Recommends a type for every tensor by its role, size and importance.
+/// Recommends a type for every tensor by its role, size and importance; for a model that came as
+/// GGUF, the types that it has.
 ///
 /// # Errors
 /// Like [`crate::export::ExportPlan::new`], for what concerns the model.
@@ -34,11 +37,16 @@ pub fn suggest(
     medium: f64,
     registry: &Registry,
 ) -> Result<Suggestion> {
-    let model = model_config(&store.metadata)?;
-    let arch = architecture(registry, &model, arch)?;
+    let basis = Basis::new(store, arch, registry)?;
     let mut notes = Vec::new();
-    let placed = place_all(&store.metadata, arch, &model, &[], &mut notes)?;
+    let mut placed = basis.place(&store.metadata, &[], &mut notes)?;
     let mut quantization = Quantization::default();
+    if basis.is_gguf() {
+        // Somebody has decided on types already, and deciding again costs quality.
+        quantization.default_type = KEEP.to_owned();
+        let places = source_order(&store.metadata);
+        placed.sort_by_key(|tensor| places.get(&tensor.pieces.first()?.id).copied());
+    }
     let mut counts = BTreeMap::new();
     let mut tensor_map = Vec::new();
     let mut missing = Vec::new();
@@ -55,12 +63,19 @@ pub fn suggest(
         let mut ids = BTreeSet::new();
         let source = tensor.sources().next().unwrap_or_default();
         let elems = tensor.shape.elems();
-        let (name, _) = recommend(source, &tensor.name, elems, importance, high, medium);
-        let name = stays(&tensor).map_or(name, |wish| wish.ty);
+        let name = match basis.is_gguf() {
+            true => kept_type(stored_type(&tensor)?),
+            false => {
+                let (name, _) = recommend(source, &tensor.name, elems, importance, high, medium);
+                stays(&tensor, registry)?.map_or(name, |wish| wish.ty)
+            }
+        };
         *counts.entry(name.to_owned()).or_insert(0) += 1;
         for piece in &tensor.pieces {
             // A tensor that is split has one entry: the type of its first part by name.
-            quantization.per_tensor.entry(piece.id).or_insert_with(|| name.to_owned());
+            if !basis.is_gguf() {
+                quantization.per_tensor.entry(piece.id).or_insert_with(|| name.to_owned());
+            }
             // Several parts of one tensor may come from one tensor.
             if !ids.insert(piece.id) {
                 continue;

@@ -12,13 +12,26 @@ use crate::quant::QuantType;
 use crate::recipe::{self, FileType};
 use crate::registry::{Registry, unknown};
 
-/// The file type of that name.
-pub(crate) fn file_type(name: &str, registry: &Registry) -> Result<FileType> {
+/// The name for leaving tensors in the type that they are stored in.
+pub const KEEP: &str = "keep";
+
+/// What decides the types of tensors that nobody asks for by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DefaultType {
+    /// They stay what they are.
+    Keep,
+    /// A recipe.
+    Mix(FileType),
+}
+
+/// What a default type of that name stands for.
+pub(crate) fn default_type(name: &str, registry: &Registry) -> Result<DefaultType> {
     let lower = name.to_ascii_lowercase();
     match FileType::from_name(&lower) {
+        _ if lower == KEEP => Ok(DefaultType::Keep),
         Some(file_type) => {
             available(file_type.default_type(), registry)?;
-            Ok(file_type)
+            Ok(DefaultType::Mix(file_type))
         }
         None => Err(unknown_type(name, registry)),
     }
@@ -29,7 +42,7 @@ pub(crate) fn file_type(name: &str, registry: &Registry) -> Result<FileType> {
 /// # Errors
 /// `Config` with the nearest valid spelling; `Unsupported` for types that are not implemented.
 pub fn check_type(name: &str, registry: &Registry) -> Result<()> {
-    file_type(name, registry).map(drop)
+    default_type(name, registry).map(drop)
 }
 
 /// The tensor type that a name stands for when given to one tensor.
@@ -56,7 +69,7 @@ fn unknown_type(name: &str, registry: &Registry) -> Error {
         .filter(|file_type| registry.quant(file_type.default_type()).is_some())
         .map(|file_type| file_type.name())
         .filter(|recipe| registry.quant(recipe).is_none());
-    unknown("quantization type", name, types.chain(recipes))
+    unknown("quantization type", name, types.chain(recipes).chain([KEEP]))
 }
 
 /// What the mixture rules look at.

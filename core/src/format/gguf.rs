@@ -2,13 +2,19 @@
 //!
 //! Definition: the GGUF specification of the ggml project, version 3.
 
-pub use self::header::{ALIGNMENT, Header, TensorEntry, align_up};
+pub use self::files::{GgufModel, Part, SUFFIX, shard_number};
+pub use self::header::{ALIGNMENT, Header, TensorEntry};
 pub use self::read::{Gguf, GgufTensor};
 
+mod files;
 mod header;
+mod layout;
 mod read;
 
 use crate::error::{Error, Result};
+
+/// Largest alignment accepted: what is sensible ends at the size of a page.
+const MAX_ALIGNMENT: u64 = 1 << 20;
 
 /// A metadata value.
 #[derive(Debug, Clone, PartialEq)]
@@ -136,14 +142,40 @@ impl Meta {
         self.entries.iter().find(|(name, _)| name == key).map(|(_, value)| value)
     }
 
+    /// What offsets of tensors are multiples of: `general.alignment`, or [`ALIGNMENT`].
+    ///
+    /// # Errors
+    /// `Malformed` if the key is not a power of two from 1 to 2^20.
+    pub fn alignment(&self) -> Result<u64> {
+        let Some(value) = self.value("general.alignment") else { return Ok(ALIGNMENT) };
+        let alignment = value.as_u64().filter(|n| n.is_power_of_two() && *n <= MAX_ALIGNMENT);
+        alignment.ok_or_else(|| {
+            let given = value.as_u64().map_or("not a count".to_owned(), |n| format!("`{n}`"));
+            Error::malformed(format!(
+                "`general.alignment` is {given}, expected a power of two up to {MAX_ALIGNMENT}"
+            ))
+        })
+    }
+
     /// All entries, in order.
     #[must_use]
     pub fn entries(&self) -> &[(String, Value)] {
         &self.entries
     }
 
+    /// All entries, in order, without copies.
+    #[must_use]
+    pub fn into_entries(self) -> Vec<(String, Value)> {
+        self.entries
+    }
+
     /// Removes a key.
     pub fn remove(&mut self, key: &str) {
-        self.entries.retain(|(name, _)| name != key);
+        self.retain(|name| name != key);
+    }
+
+    /// Removes all keys but those that are wanted.
+    pub fn retain(&mut self, wanted: impl Fn(&str) -> bool) {
+        self.entries.retain(|(name, _)| wanted(name));
     }
 }

@@ -84,6 +84,8 @@ pub enum Why {
     Default,
     /// The file type gives tensors of this role another type.
     Role(&'static str),
+    /// The type that it is stored in.
+    Stored,
     /// Asked for by name.
     Override,
     /// The row length is no multiple of the block of the type that would have been taken.
@@ -101,6 +103,7 @@ impl std::fmt::Display for Why {
                 write!(f, "kept in spite of per_tensor: {reason}")
             }
             Self::Default => f.write_str("default"),
+            Self::Stored => f.write_str("stored so"),
             Self::Role(role) => f.write_str(role),
             Self::Override => f.write_str("per_tensor"),
             Self::Fallback { wanted } => write!(f, "rows do not fit `{wanted}`"),

@@ -122,6 +122,7 @@ pub(super) fn model_files(folder: &Folder, config: Option<Vec<u8>>) -> Result<Mo
         )?,
         model_card: card.as_deref().and_then(card_head).map(str::to_owned),
         name: model_name(&path),
+        source_keys: None,
     })
 }
 

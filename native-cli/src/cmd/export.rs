@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use gmat_core::config::{ExportConfig, ScaleOptimization};
 use gmat_core::export::{
-    ExportOptions, ExportPlan, Importance, Report, Suggestion, check_type, suggest,
+    ExportOptions, ExportPlan, Importance, KEEP, Report, Suggestion, check_type, suggest,
 };
 use gmat_core::format::tokens;
 use gmat_core::io::read_small;
@@ -50,12 +50,16 @@ pub(crate) fn run(
         }
         read => read?,
     };
+    let is_gguf = store.metadata.model.source_keys.is_some();
+    if is_gguf && args.no_tokenizer {
+        console.note("`--no-tokenizer` has no effect: keys of a GGUF source stay as they are");
+    }
     // Nobody loads a file that keeps the names of the source anyway.
     let loadable = match args.arch.as_deref() {
         Some(name) => registry.arch(name)?.caveat().is_none(),
         None => true,
     };
-    if vocab.is_none() && !args.no_tokenizer && loadable {
+    if vocab.is_none() && !args.no_tokenizer && loadable && !is_gguf {
         return Err(Error::unsupported(
             "the store has no tokenizer, without which llama.cpp does not load a model",
         )
@@ -259,6 +263,12 @@ fn config(
             Ok((config, path.parent().map(Path::to_owned).unwrap_or_default()))
         }
         None if whole => Ok(Default::default()),
+        None if store.metadata.model.source_keys.is_some() => {
+            console.note("no type given: every tensor stays what it is in the GGUF source");
+            let mut config = ExportConfig::default();
+            config.quantization.default_type = KEEP.to_owned();
+            Ok((config, PathBuf::new()))
+        }
         None => {
             console.note("no config given: every tensor gets its recommended type");
             Ok((recommended(args, store, registry)?.config, PathBuf::new()))

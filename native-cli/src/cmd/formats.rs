@@ -1,5 +1,6 @@
 //! `gmat formats`: everything registered.
 
+use gmat_core::export::KEEP;
 use gmat_core::recipe::FileType;
 use gmat_core::{Registry, Result};
 use serde_json::json;
@@ -36,6 +37,7 @@ pub(crate) fn run(args: &Formats, registry: &Registry, console: &mut Console) ->
     for (name, base) in recipes {
         console.line(format!("  {name:<10} mostly {base}"));
     }
+    console.line(format!("  {KEEP:<10} every tensor in the type that it is stored in"));
     console.line("\nArchitectures:");
     for arch in registry.archs() {
         let classes = match arch.hf_names() {

@@ -1,13 +1,16 @@
 //! `gmat import`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use gmat_core::config::{ImportConfig, Mapping, ModelConfig, metadata, tensor_id};
+use gmat_core::format::gguf::{SUFFIX, shard_number};
 use gmat_core::import::ImportPlan;
-use gmat_core::io::read_small;
+use gmat_core::io::{Files as _, read_small};
 use gmat_core::source::{INDEX, Model, Pick};
-use gmat_core::store::FOLDER;
+use gmat_core::store::{FOLDER, ModelFiles};
 use gmat_core::{DType, Error, Registry, Result, ResultExt, export};
 
 use super::beside::{model_files, tokenizer};
@@ -18,6 +21,9 @@ use crate::folder::Folder;
 use crate::report::Console;
 use crate::size::{show_count, show_size};
 use crate::staging::StagedFolder;
+
+/// The block format that keeps everything as it is.
+const RAW: &str = "raw";
 
 /// File that `--generate-config` writes.
 const CONFIG: &str = "import_config.json";
@@ -30,8 +36,14 @@ pub(crate) fn run(
 ) -> Result<()> {
     let input = Input::find(&args.model)?;
     let folder = Folder::new(&input.folder);
-    let mut model = Model::open(&folder, input.pick())?;
-    let config_json = read_small(&folder, "config.json")?;
+    let mut model = input.open(&folder)?;
+    // Keys of a GGUF file say all that is to be known; what else is in its folder may be of another
+    // model.
+    let is_gguf = model.keys.is_some();
+    let config_json = match is_gguf {
+        true => None,
+        false => read_small(&folder, "config.json")?,
+    };
     let model_config = config_json
         .as_deref()
         .map(ModelConfig::parse)
@@ -46,10 +58,14 @@ pub(crate) fn run(
     let mut config = match &args.config {
         Some(path) => ImportConfig::parse(&read_config(path)?)
             .context(|| format!("config `{}`", path.display()))?,
-        None => ImportConfig::default(),
+        None => default_config(&model),
     };
     if let Some(format) = &args.block_format {
         config.block_format.clone_from(format);
+    }
+    if is_gguf && !config.metadata.is_empty() {
+        console
+            .note("`metadata` of the config has no effect: keys of a GGUF file stay as they are");
     }
     if config.metadata.is_empty() {
         config.metadata = metadata;
@@ -62,9 +78,16 @@ pub(crate) fn run(
     for odd in model_config.iter().flat_map(metadata::odd) {
         console.note(odd);
     }
-    foresee(model_config.as_ref(), &config, registry, console)?;
-    let tokens = tokenizer(args, &folder, registry, model_config.as_ref(), console)?;
-    let model_files = model_files(&folder, config_json)?;
+    let (tokens, model_files) = if is_gguf {
+        if args.pre.is_some() {
+            console.note("`--pre` has no effect: keys of a GGUF file stay as they are");
+        }
+        (None, ModelFiles::default())
+    } else {
+        foresee(model_config.as_ref(), &config, registry, console)?;
+        let tokens = tokenizer(args, &folder, registry, model_config.as_ref(), console)?;
+        (tokens, model_files(&folder, config_json)?)
+    };
 
     let target = store_path(&args.output);
     let mut staging = StagedFolder::new(&target, &input.paths(&model))?;
@@ -90,6 +113,16 @@ pub(crate) fn run(
         target.display()
     ));
     Ok(())
+}
+
+/// What an import does without a config. A GGUF file has been quantized with care, or is to be: no
+/// bit of it is changed unless that is asked for.
+fn default_config(model: &Model) -> ImportConfig {
+    let mut config = ImportConfig::default();
+    if model.keys.is_some() {
+        config.block_format = RAW.to_owned();
+    }
+    config
 }
 
 /// Checks the name of the block format, so that a message says who gave it.
@@ -139,6 +172,40 @@ fn store_path(output: &Path) -> PathBuf {
 pub(crate) struct Input {
     pub(crate) folder: PathBuf,
     file: Option<String>,
+    gguf: Option<String>,
+}
+
+/// Whether a file is a GGUF file, by its first bytes or at least by its name.
+fn is_gguf(path: &Path) -> bool {
+    let mut magic = [0; 4];
+    let begins = File::open(path).is_ok_and(|mut file| file.read_exact(&mut magic).is_ok());
+    let named = path.extension().is_some_and(|extension| extension == "gguf");
+    (begins && &magic == b"GGUF") || named
+}
+
+/// The GGUF model of a folder without SafeTensors files: its only file, or the files of one split.
+fn gguf_of(folder: &Path) -> Result<Option<String>> {
+    let names = Folder::new(folder).names()?;
+    let with = |suffix: &str| {
+        let suffix = suffix.to_owned();
+        move |name: &&String| name.ends_with(&suffix) && !name.starts_with('.')
+    };
+    if names.iter().any(|name| with(".safetensors")(&name)) {
+        return Ok(None);
+    }
+    let files: Vec<&String> = names.iter().filter(with(SUFFIX)).collect();
+    let stem = |name: &&String| {
+        shard_number(name, SUFFIX).map_or(name.as_str(), |(stem, ..)| stem).to_owned()
+    };
+    let stems: BTreeSet<String> = files.iter().map(stem).collect();
+    match (files.first(), stems.len()) {
+        (Some(first), 1) => Ok(Some((*first).clone())),
+        (Some(_), _) => {
+            Err(Error::config(format!("`{}` has {} GGUF models", folder.display(), stems.len()))
+                .with_hint("give the file of one of them"))
+        }
+        (None, _) => Ok(None),
+    }
 }
 
 impl Input {
@@ -150,13 +217,13 @@ impl Input {
             match (dangling, missing) {
                 (true, _) => error.with_hint("it is a link that leads nowhere: download the model again"),
                 (_, true) => error.with_hint(
-                    "give a `.safetensors` file, a shard index, or a model folder; names of hubs are not downloaded",
+                    "give a `.safetensors` or `.gguf` file, a shard index, or a model folder; names of hubs are not downloaded",
                 ),
                 _ => error,
             }
         })?;
         if metadata.is_dir() {
-            return Ok(Self { folder: path.to_owned(), file: None });
+            return Ok(Self { folder: path.to_owned(), file: None, gguf: gguf_of(path)? });
         }
         let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(|| {
             Error::config(format!("the name of model `{}` is not UTF-8", path.display()))
@@ -167,20 +234,35 @@ impl Input {
             None => PathBuf::from("/"),
         };
         if name == INDEX {
-            return Ok(Self { folder, file: None });
+            return Ok(Self { folder, file: None, gguf: None });
+        }
+        if is_gguf(path) {
+            return Ok(Self { folder, file: None, gguf: Some(name.to_owned()) });
         }
         if !name.ends_with(".safetensors") {
             return Err(Error::unsupported(format!(
-                "`{}` is not a SafeTensors file (by its name)",
+                "`{}` is not a SafeTensors file (by its name), nor a GGUF file",
                 path.display()
             ))
-            .with_hint("give a `.safetensors` file, a shard index, or a model folder"));
+            .with_hint("give a `.safetensors` or `.gguf` file, a shard index, or a model folder"));
         }
-        Ok(Self { folder, file: Some(name.to_owned()) })
+        Ok(Self { folder, file: Some(name.to_owned()), gguf: None })
     }
 
     pub(crate) fn pick(&self) -> Pick<'_> {
         self.file.as_deref().map_or(Pick::Folder, Pick::File)
+    }
+
+    /// Name of the GGUF file, if it is one.
+    pub(crate) fn gguf(&self) -> Option<&str> {
+        self.gguf.as_deref()
+    }
+
+    fn open(&self, folder: &Folder) -> Result<Model> {
+        match &self.gguf {
+            Some(file) => Model::open_gguf(folder, file),
+            None => Model::open(folder, self.pick()),
+        }
     }
 
     /// Everything that must be there until the import is done.
@@ -197,7 +279,8 @@ fn generate(
     console: &mut Console,
 ) -> Result<()> {
     let shards = model.shards.len();
-    console.line(format!("Found {shards} safetensors file(s)"));
+    let format = if model.keys.is_some() { "GGUF" } else { "safetensors" };
+    console.line(format!("Found {shards} {format} file(s)"));
     for (number, _) in model.shards.iter().enumerate() {
         let tensors = model.tensors.iter().filter(|tensor| tensor.shard == number).count();
         let tensors = super::tensors(tensors);
@@ -208,7 +291,8 @@ fn generate(
     }
     statistics(model, console)?;
     let config = ImportConfig {
-        block_format: args.block_format.clone().unwrap_or(ImportConfig::default().block_format),
+        source_format: if model.keys.is_some() { "gguf" } else { "safetensors" }.to_owned(),
+        block_format: args.block_format.clone().unwrap_or(default_config(model).block_format),
         tensor_map: model
             .tensors
             .iter()
@@ -219,7 +303,6 @@ fn generate(
             })
             .collect(),
         metadata,
-        ..ImportConfig::default()
     };
     write_generated(CONFIG, &config.to_json()?, args.force)?;
     let architecture = config.metadata.get("architecture").and_then(|value| value.as_str());

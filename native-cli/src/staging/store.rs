@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use gmat_core::io::Sink;
-use gmat_core::store::{METADATA, TOKENS};
+use gmat_core::store::{METADATA, SOURCE_KEYS, TOKENS};
 use gmat_core::{Error, Result};
 
 use super::{
@@ -124,7 +124,7 @@ fn refuse_foreign(target: &Path) -> Result<()> {
     }
     let mut foreign: Vec<String> = present
         .into_iter()
-        .filter(|name| ![METADATA, TOKENS, TENSORS].contains(&name.as_str()))
+        .filter(|name| ![METADATA, TOKENS, SOURCE_KEYS, TENSORS].contains(&name.as_str()))
         .collect();
     let tensors = target.join(TENSORS);
     if tensors.is_dir() {

@@ -10,7 +10,14 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|data: &[u8]| {
     let len = data.len() as u64;
     // An error is as good as a result; a panic is not.
-    let _ = gguf::Gguf::parse(data);
+    if let Ok(gguf) = gguf::Gguf::parse(data) {
+        let _ = gguf.lens(len);
+        // What is kept of a file is its keys.
+        let kept = gguf::Header { meta: gguf.meta.clone(), tensors: Vec::new() };
+        let kept = kept.to_bytes().expect("keys that were read can be written");
+        let again = gguf::Gguf::parse(&kept).expect("what is written is read");
+        assert_eq!(format!("{:?}", again.meta), format!("{:?}", gguf.meta));
+    }
     let _ = gguf::Gguf::parse_start(data, len + 1000);
     let _ = tokens::read(data);
     let _ = ImportConfig::parse(data);

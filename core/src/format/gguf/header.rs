@@ -33,12 +33,6 @@ impl TensorEntry {
     }
 }
 
-/// The next multiple of [`ALIGNMENT`].
-#[must_use]
-pub fn align_up(len: u64) -> u64 {
-    len.next_multiple_of(ALIGNMENT)
-}
-
 /// A whole header; all sizes are known before the first tensor byte is written.
 #[derive(Debug, Clone, Default)]
 pub struct Header {
@@ -52,11 +46,11 @@ impl Header {
     /// The bytes of the header, padded so that tensor data can follow at once.
     ///
     /// # Errors
-    /// `Limit` if a name is longer than 63 bytes, a tensor has more than four dimensions, or the
+    /// `Malformed` if `general.alignment` makes no sense; `Limit` if a name is longer than 63 bytes, a tensor has more than four dimensions, or the
     /// data is 2^62 bytes or larger: the reference reader would refuse the file.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         let mut out = self.unpadded()?;
-        while !(out.len() as u64).is_multiple_of(ALIGNMENT) {
+        while !(out.len() as u64).is_multiple_of(self.alignment()) {
             out.push(0);
         }
         Ok(out)
@@ -81,7 +75,7 @@ impl Header {
             out.extend_from_slice(&type_id(value).to_le_bytes());
             put_value(&mut out, value);
         }
-        let mut offset = 0u64;
+        let (mut offset, alignment) = (0u64, self.meta.alignment()?);
         for tensor in &self.tensors {
             let name = &tensor.name;
             if name.is_empty() || name.len() > MAX_NAME {
@@ -107,7 +101,7 @@ impl Header {
             offset = offset
                 .checked_add(tensor.len)
                 .filter(|&end| end < 1 << 62)
-                .map(align_up)
+                .map(|end| end.next_multiple_of(alignment))
                 .ok_or_else(|| Error::limit("tensor data of 2^62 bytes or more"))?;
         }
         Ok(out)
@@ -116,7 +110,15 @@ impl Header {
     /// Bytes of the data section, padding included.
     #[must_use]
     pub fn data_len(&self) -> u64 {
-        self.tensors.iter().map(|tensor| align_up(tensor.len)).sum()
+        let alignment = self.alignment();
+        self.tensors.iter().map(|tensor| tensor.len.next_multiple_of(alignment)).sum()
+    }
+
+    /// What offsets of tensors are multiples of. That the key makes sense is checked when the
+    /// header is written.
+    #[must_use]
+    pub fn alignment(&self) -> u64 {
+        self.meta.alignment().unwrap_or(ALIGNMENT)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Reading GGUF headers, with every count checked against the bytes that are there.
 
-use super::{Array, Meta, Value, align_up};
+use super::{Array, Meta, Value};
 use crate::error::{Error, Result};
 use crate::limits;
 
@@ -13,6 +13,8 @@ pub struct Gguf {
     pub meta: Meta,
     /// Tensor table, in file order.
     pub tensors: Vec<GgufTensor>,
+    /// What offsets of tensors are multiples of (`general.alignment`).
+    pub alignment: u64,
     /// Offset of the data section in the file.
     pub data_start: u64,
 }
@@ -45,7 +47,7 @@ impl Gguf {
     /// `Malformed` with the byte offset if the header is cut off or contradicts itself;
     /// `Unsupported` for versions other than 2 and 3.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
-        Self::read(&mut Reader { bytes, at: 0, file_len: bytes.len() as u64, short: false })
+        Self::read(&mut Reader::new(bytes, bytes.len() as u64))
     }
 
     /// Parses the header of a file of `file_len` bytes of which `bytes` is the start; `None` if the
@@ -54,7 +56,7 @@ impl Gguf {
     /// # Errors
     /// Like [`Self::parse`]; `Limit` if the header is larger than [`limits::GGUF_HEADER`].
     pub fn parse_start(bytes: &[u8], file_len: u64) -> Result<Option<Self>> {
-        let mut reader = Reader { bytes, at: 0, file_len, short: false };
+        let mut reader = Reader::new(bytes, file_len);
         match Self::read(&mut reader) {
             Err(_) if reader.short && (bytes.len() as u64) < file_len => {
                 if bytes.len() as u64 >= limits::GGUF_HEADER {
@@ -71,16 +73,26 @@ impl Gguf {
 
     fn read(reader: &mut Reader<'_>) -> Result<Self> {
         if reader.take(4)? != b"GGUF" {
-            return Err(Error::malformed("not a GGUF file: the magic bytes are missing"));
+            return Err(Error::malformed("not a GGUF file: the magic bytes at byte 0 are missing")
+                .with_hint(
+                    "the file is of another format, or a download page saved under this name",
+                ));
         }
-        let version = reader.u32()?;
-        if !(2..=3).contains(&version) {
-            return Err(Error::unsupported(format!(
-                "GGUF version {version} is not supported; expected 2 or 3"
-            )));
-        }
-        // Counts are not trusted: every entry is read, and reading stops at the end of the bytes.
+        let version = check_version(reader.u32()?)?;
+        // Counts are not trusted: every entry is read, and reading stops at the end of the bytes. But
+        // an entry takes more memory than room in the file.
         let (tensor_count, key_count) = (reader.u64()?, reader.u64()?);
+        for (what, at, count, most) in [
+            ("tensors", 8, tensor_count, limits::GGUF_TENSORS),
+            ("keys", 16, key_count, limits::GGUF_KEYS),
+        ] {
+            if count > most {
+                return Err(Error::limit(format!(
+                    "the file has {count} {what} by the count at byte {at}; at most {most} are read"
+                ))
+                .with_hint("the file is damaged: export, download or copy it again"));
+            }
+        }
         let mut meta = Meta::new();
         let mut seen = std::collections::BTreeSet::new();
         let mut entries = Vec::new();
@@ -94,6 +106,7 @@ impl Gguf {
             entries.push((key, value));
         }
         meta.entries = entries;
+        let alignment = meta.alignment()?;
         let mut tensors = Vec::new();
         let mut names = std::collections::BTreeSet::new();
         for _ in 0..tensor_count {
@@ -107,7 +120,28 @@ impl Gguf {
             }
             tensors.push(tensor);
         }
-        Ok(Self { version, meta, tensors, data_start: align_up(reader.at as u64) })
+        let data_start = (reader.at as u64).next_multiple_of(alignment);
+        Ok(Self { version, meta, tensors, alignment, data_start })
+    }
+}
+
+/// The version, if it is one that this program reads. Version 1 had counts of 32 bits and was
+/// written for a few weeks only; files of big-endian machines have the bytes of the number reversed.
+fn check_version(version: u32) -> Result<u32> {
+    match version {
+        2 | 3 => Ok(version),
+        1 => Err(Error::unsupported("GGUF version 1 is not supported; expected 2 or 3")
+            .with_hint("no current program reads such files: convert the original model again")),
+        _ if (1..=3).contains(&version.swap_bytes()) => {
+            Err(Error::unsupported("the GGUF file is big-endian, which is not supported")
+                .with_hint(
+                    "`gguf-convert-endian FILE little` of the `gguf` Python package converts it",
+                ))
+        }
+        _ => Err(Error::unsupported(format!(
+            "GGUF version {version} at byte 4 is not supported; expected 2 or 3"
+        ))
+        .with_hint("the file is damaged, or newer than this program")),
     }
 }
 
@@ -118,9 +152,15 @@ struct Reader<'a> {
     file_len: u64,
     /// Whether more bytes were wanted than there are.
     short: bool,
+    /// Texts in arrays so far: an empty one takes more memory than room in the file.
+    texts: usize,
 }
 
 impl<'a> Reader<'a> {
+    fn new(bytes: &'a [u8], file_len: u64) -> Self {
+        Self { bytes, at: 0, file_len, short: false, texts: 0 }
+    }
+
     fn take(&mut self, len: usize) -> Result<&'a [u8]> {
         let taken = self.at.checked_add(len).and_then(|end| self.bytes.get(self.at..end));
         let taken = taken.ok_or_else(|| {
@@ -219,6 +259,13 @@ impl<'a> Reader<'a> {
             6 => numbers!(F32, f32),
             7 => Array::Bool(self.take(count)?.iter().map(|&b| b != 0).collect()),
             8 => {
+                self.texts = self.texts.saturating_add(count);
+                if self.texts > limits::GGUF_TEXTS {
+                    return Err(Error::limit(format!(
+                        "array of {count} texts at byte {at}; at most {} in all are read",
+                        limits::GGUF_TEXTS
+                    )));
+                }
                 let mut texts = Vec::new();
                 for _ in 0..count {
                     texts.push(self.string()?);
@@ -228,6 +275,10 @@ impl<'a> Reader<'a> {
             10 => numbers!(U64, u64),
             11 => numbers!(I64, i64),
             12 => numbers!(F64, f64),
+            9 => {
+                return Err(Error::unsupported(format!("array of arrays at byte {at}"))
+                    .with_hint("llama.cpp does not read such files either"));
+            }
             _ => {
                 return Err(Error::malformed(format!("unknown array type {id} at byte {at}")));
             }
@@ -240,7 +291,7 @@ impl<'a> Reader<'a> {
         let rank = self.u32()?;
         if rank > 8 {
             return Err(Error::malformed(format!(
-                "tensor `{name}` has {rank} dimensions at byte {at}"
+                "tensor `{name}` has {rank} dimensions at byte {at}; at most 8 are read"
             )));
         }
         let dims = (0..rank).map(|_| self.u64()).collect::<Result<Vec<_>>>()?;

@@ -7,9 +7,8 @@ use std::collections::BTreeMap;
 use super::{Divisor, Entry, Imatrix, check_name, floats_end};
 use crate::error::{Error, Result};
 use crate::format::gguf::{ALIGNMENT, Array, Gguf, GgufTensor, Meta, Value};
-use crate::io::{Files, read_exact};
+use crate::io::Files;
 use crate::limits;
-use crate::tensor::mem_len;
 
 /// Keys that the reference tool wants to see.
 const DATASETS: &str = "imatrix.datasets";
@@ -23,7 +22,7 @@ const COUNTS: &str = ".counts";
 const F32: u32 = 0;
 
 pub(super) fn open(files: &dyn Files, file: &str, len: u64) -> Result<Imatrix> {
-    let gguf = header(files, file, len)?;
+    let (gguf, _) = Gguf::open(files, file, limits::IMATRIX_HEADER)?;
     check_keys(&gguf.meta)?;
     if gguf.tensors.len() as u64 > 3 * limits::IMATRIX_ENTRIES {
         return Err(Error::limit(format!("{} tensors", gguf.tensors.len())));
@@ -52,24 +51,6 @@ pub(super) fn open(files: &dyn Files, file: &str, len: u64) -> Result<Imatrix> {
     let chunks = u32::try_from(chunks)
         .map_err(|_| Error::malformed(format!("`{CHUNK_COUNT}` is `{chunks}`")))?;
     Imatrix::of(entries, dataset.filter(|name| !name.is_empty()), chunks)
-}
-
-/// The header; its length is not stated anywhere, so ever more is read until it is whole.
-fn header(files: &dyn Files, file: &str, len: u64) -> Result<Gguf> {
-    let mut want = len.min(64 << 10);
-    loop {
-        let bytes = read_exact(files, file, 0, mem_len(want)?)?;
-        if let Some(gguf) = Gguf::parse_start(&bytes, len)? {
-            return Ok(gguf);
-        }
-        if want >= limits::IMATRIX_HEADER {
-            return Err(Error::limit(format!(
-                "the header is larger than {} bytes",
-                limits::IMATRIX_HEADER
-            )));
-        }
-        want = (want * 4).min(len).min(limits::IMATRIX_HEADER);
-    }
 }
 
 fn check_keys(meta: &Meta) -> Result<()> {
