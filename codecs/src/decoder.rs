@@ -6,13 +6,14 @@ pub(crate) use self::experts::{
     EXPERTS, Experts, ROUTER, SHARED_EXPERT, SHARED_EXPERTS, write_size,
 };
 pub(crate) use self::hparams::{ClassDefaults, Epsilon, Hparams, MAX_LAYERS, MAX_WIDTH, bounded};
-pub(crate) use self::latent::{LATENT_ATTENTION, LATENT_KEYS_AND_VALUES, Latent};
+pub(crate) use self::latent::{LATENT_ATTENTION, LATENT_KEYS_AND_VALUES, Latent, attention_scale};
 pub(crate) use self::left_out::dropped;
 pub(crate) use self::names::{
     ATTENTION, FEED_FORWARD, INTERLEAVED_ATTENTION, Leaves, Module, NORMS, Names, QK_NORMS, Target,
     modules,
 };
-pub(crate) use self::plain::{Plain, only};
+pub(crate) use self::nomic::Nomic;
+pub(crate) use self::plain::{FUSED_HEADS, Plain, only};
 pub(crate) use self::pooling::write_pooling;
 pub(crate) use self::rope::{Rope, Scaling};
 pub(crate) use self::t5::T5;
@@ -24,6 +25,7 @@ mod hparams;
 mod latent;
 mod left_out;
 mod names;
+mod nomic;
 mod plain;
 mod pooling;
 mod rope;
@@ -33,7 +35,6 @@ mod wanted;
 use gmat_core::arch::Score;
 use gmat_core::config::ModelConfig;
 use gmat_core::error::{Error, Result};
-use gmat_core::format::gguf::Meta;
 
 /// Whether a model is of the classes `hf_names`, or wraps (or is) a text model whose `model_type`
 /// is among `model_types` without naming that text model's class.
@@ -99,17 +100,6 @@ impl Computes {
 
 /// Names of GELU in configs: runtimes compute its tanh approximation for all of them.
 pub(crate) const GELUS: &[&str] = &["gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh"];
-
-/// Writes rotary embeddings of an architecture whose files leave out what runtimes assume.
-///
-/// # Errors
-/// `Limit` if a number does not fit its key.
-pub(crate) fn write_unusual(rope: &Rope, arch: &str, out: &mut Meta) -> Result<()> {
-    match rope.theta == 10_000.0 && rope.scaling == rope::Scaling::None {
-        true => Ok(()),
-        false => rope.write(arch, out),
-    }
-}
 
 /// Rotary embeddings of an architecture for which runtimes read no tensor of factors.
 ///

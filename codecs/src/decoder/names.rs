@@ -286,7 +286,7 @@ mod tests {
                     .collect();
                 Some(names.join(" "))
             }
-            Ok(Some(Placement::Drop(_))) => Some("drop".to_owned()),
+            Ok(Some(Placement::Drop(_) | Placement::Spare(_))) => Some("drop".to_owned()),
             Ok(None) => None,
             Err(_) => Some("error".to_owned()),
         }

@@ -8,21 +8,43 @@ use std::f32::consts::PI;
 use gmat_core::config::ModelConfig;
 use gmat_core::error::{Error, Result, ResultExt};
 use gmat_core::fmath;
-use gmat_core::format::gguf::Meta;
+use gmat_core::format::gguf::{self, Array, Meta};
+use serde_json::Value;
 
 use super::float;
+use super::hparams::MAX_HEADS;
 
 /// Keys of `config.json` under which the parameters are: new and old style.
 const OBJECTS: [&str; 2] = ["rope_parameters", "rope_scaling"];
+
+/// Names of the share of a head that is rotated.
+const SHARE: [&str; 4] = ["partial_rotary_factor", "rope_pct", "rope_percent", "rotary_pct"];
+
+/// The base that runtimes assume if a file does not say it.
+const ASSUMED_THETA: f32 = 10_000.0;
+
+/// Names of the base for layers with sliding attention.
+const SLIDING_THETA: [&str; 5] = [
+    "rope_local_base_freq",
+    "local_rope_theta",
+    "rope_local_theta",
+    "rope_theta_local",
+    "swa_rope_theta",
+];
 
 /// Rotary embeddings of a model.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Rope {
     /// The base of the frequencies.
     pub(crate) theta: f32,
+    /// That of layers with sliding attention, if it is another one.
+    pub(crate) sliding_theta: Option<f32>,
+    /// The part of each head that is rotated: above 0, at most 1.
+    pub(crate) share: f64,
+    /// How many frequencies belong to time, height and width of a position in images; text has the
+    /// same number in all of them.
+    pub(crate) sections: Option<[i32; 4]>,
     pub(crate) scaling: Scaling,
-    /// How much attention grows with the logarithm of the scaling factor.
-    pub(crate) mscale_all_dim: Option<f64>,
 }
 
 /// How positions beyond the training length are reached.
@@ -41,38 +63,89 @@ pub(crate) enum Scaling {
     },
     /// The scheme of Llama 3.1: low frequencies divided by `factor`, high ones kept.
     Llama3 { factor: f32, low: f32, high: f32, original_context: f32 },
+    /// LongRoPE: <https://arxiv.org/abs/2402.13753>. What each frequency is divided by within the
+    /// original context and beyond it, and a factor for attention, if the config has its own.
+    Long { short: Vec<f32>, long: Vec<f32>, attention: Option<f32> },
 }
 
 impl Rope {
-    /// Reads and checks the parameters.
+    /// Reads and checks the parameters of heads that are rotated as a whole.
+    ///
+    /// # Errors
+    /// `Malformed`, naming the key; `Unsupported` for a kind of scaling that is not known, and for
+    /// heads that are rotated in part.
+    pub(crate) fn read(config: &ModelConfig, default_theta: f64) -> Result<Self> {
+        let rope = Self::read_partial(config, default_theta, 1.0)?;
+        if rope.share != 1.0 {
+            return Err(Error::unsupported(
+                "`partial_rotary_factor` in `config.json` is not 1, which this architecture does not know",
+            ));
+        }
+        if matches!(rope.scaling, Scaling::Long { .. }) {
+            return Err(Error::unsupported(
+                "`rope_type` in `config.json` is `longrope`, which runtimes do not know for this architecture",
+            ));
+        }
+        Ok(rope)
+    }
+
+    /// Reads and checks the parameters; `share` is the part of a head that is rotated if the config
+    /// does not say it.
     ///
     /// # Errors
     /// `Malformed`, naming the key; `Unsupported` for a kind of scaling that is not known.
-    pub(crate) fn read(config: &ModelConfig, default_theta: f64) -> Result<Self> {
+    pub(crate) fn read_partial(
+        config: &ModelConfig,
+        default_theta: f64,
+        share: f64,
+    ) -> Result<Self> {
         let outer = config.object(&OBJECTS)?.unwrap_or_default();
-        // Models with two kinds of layers have two sets; the common keys describe the full one.
-        let own = outer.object(&["full_attention"])?.unwrap_or(outer);
         let within = || "in `rope_parameters` or `rope_scaling`";
+        let sliding = outer.object(&["sliding_attention"]).context(within)?;
+        // Models with two kinds of layers have two sets; the common keys describe the full one.
+        let own = outer.object(&["full_attention"]).context(within)?.unwrap_or(outer);
         let theta = match own.f64(&["rope_theta"]).context(within)? {
             Some(theta) => theta,
             None => config.f64(&["rope_theta", "rotary_emb_base"])?.unwrap_or(default_theta),
         };
         let theta = positive("rope_theta", theta)?;
-        let share = match own.f64(&["partial_rotary_factor"]).context(within)? {
-            Some(share) => Some(share),
-            None => config.f64(&["partial_rotary_factor"])?,
+        let sliding_theta = match sliding {
+            Some(sliding) => sliding.f64(&["rope_theta"]).context(within)?,
+            None => config.f64(&SLIDING_THETA)?,
         };
-        if share.is_some_and(|share| share != 1.0) {
-            return Err(Error::unsupported(
-                "`partial_rotary_factor` in `config.json` is not 1, which this architecture does not know",
-            ));
+        let sliding_theta = sliding_theta.map(|theta| positive("rope_local_base_freq", theta));
+        let share = match own.f64(&SHARE).context(within)? {
+            Some(share) => share,
+            None => config.f64(&SHARE)?.unwrap_or(share),
+        };
+        if !(share > 0.0 && share <= 1.0) {
+            return Err(Error::malformed(format!(
+                "`partial_rotary_factor` in `config.json` is {share}, expected more than 0 and at most 1"
+            )));
         }
+        let sections = sections(&own).context(within)?;
         let scaling = Scaling::read(config, &own).context(within)?;
-        let mscale_all_dim = own.f64(&["mscale_all_dim"]).context(within)?;
-        if let Some(scale) = mscale_all_dim {
-            float("mscale_all_dim", scale)?;
+        Ok(Self { theta, sliding_theta: sliding_theta.transpose()?, share, sections, scaling })
+    }
+
+    /// How many of `width` rows are rotated.
+    ///
+    /// # Errors
+    /// `Malformed` if there are none, or if they are no pairs.
+    pub(crate) fn rotated(&self, width: u64) -> Result<u64> {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "the share is at most 1, and fractions of rows are not rotated"
+        )]
+        let rows = (self.share * width as f64) as u64;
+        if rows == 0 || !rows.is_multiple_of(2) {
+            return Err(Error::malformed(format!(
+                "`partial_rotary_factor` in `config.json` is {}: of {width} rows of a head {rows} would be rotated; rotary embeddings need an even number",
+                self.share
+            )));
         }
-        Ok(Self { theta, scaling, mscale_all_dim })
+        Ok(rows)
     }
 
     /// Writes base and scaling.
@@ -81,8 +154,38 @@ impl Rope {
     /// `Limit` if a number does not fit its key.
     pub(crate) fn write(&self, arch: &str, out: &mut Meta) -> Result<()> {
         let key = |name: &str| format!("{arch}.rope.{name}");
+        self.write_scaling(arch, out)?;
+        out.set(key("freq_base"), self.theta);
+        if let Some(theta) = self.sliding_theta {
+            out.set(key("freq_base_swa"), theta);
+        }
+        if let Some(sections) = self.sections {
+            let sections = Array::I32(sections.to_vec());
+            out.set(key("dimension_sections"), gguf::Value::Array(sections));
+        }
+        Ok(())
+    }
+
+    /// Writes base and scaling for architectures whose files leave out the base that runtimes
+    /// assume.
+    ///
+    /// # Errors
+    /// `Limit` if a number does not fit its key.
+    pub(crate) fn write_unusual(&self, arch: &str, out: &mut Meta) -> Result<()> {
+        if self.theta != ASSUMED_THETA {
+            out.set(format!("{arch}.rope.freq_base"), self.theta);
+        }
+        self.write_scaling(arch, out)
+    }
+
+    /// Writes the scaling.
+    ///
+    /// # Errors
+    /// `Limit` if a number does not fit its key.
+    fn write_scaling(&self, arch: &str, out: &mut Meta) -> Result<()> {
+        let key = |name: &str| format!("{arch}.rope.{name}");
         match &self.scaling {
-            Scaling::None | Scaling::Llama3 { .. } => {}
+            Scaling::None | Scaling::Llama3 { .. } | Scaling::Long { .. } => {}
             Scaling::Linear { factor } => {
                 out.set(key("scaling.type"), "linear");
                 out.set(key("scaling.factor"), *factor);
@@ -96,7 +199,6 @@ impl Rope {
                 }
             }
         }
-        out.set(key("freq_base"), self.theta);
         Ok(())
     }
 
@@ -132,13 +234,33 @@ impl Scaling {
         let lower = kind.to_ascii_lowercase();
         match lower.as_str() {
             "default" | "none" | "dynamic" => Ok(Self::None),
+            // The old name of what the sections say.
+            "mrope" if own.value(&SECTIONS).is_some() => Ok(Self::None),
             "linear" => Ok(Self::Linear { factor: factor(own)? }),
             "yarn" => Self::read_yarn(config, own),
             "llama3" => Self::read_llama3(config, own),
+            "longrope" | "su" => Self::read_long(own),
             _ => Err(Error::unsupported(format!(
-                "`rope_type` is `{kind}`; known are default, dynamic, linear, yarn and llama3"
+                "`rope_type` is `{kind}`; known are default, dynamic, linear, yarn, llama3 and longrope"
             ))),
         }
+    }
+
+    fn read_long(own: &ModelConfig) -> Result<Self> {
+        let factors = |key: &str| -> Result<Vec<f32>> {
+            let wrong = || Error::malformed(format!("`{key}` is no list of positive numbers"));
+            let list = own.value(&[key]).and_then(Value::as_array).ok_or_else(wrong)?;
+            if list.len() as u64 > MAX_HEADS {
+                return Err(wrong());
+            }
+            list.iter().map(|v| positive(key, v.as_f64().ok_or_else(wrong)?)).collect()
+        };
+        let attention = own.f64(&["attention_factor"])?;
+        Ok(Self::Long {
+            short: factors("short_factor")?,
+            long: factors("long_factor")?,
+            attention: attention.map(|factor| positive("attention_factor", factor)).transpose()?,
+        })
     }
 
     fn read_yarn(config: &ModelConfig, own: &ModelConfig) -> Result<Self> {
@@ -176,13 +298,29 @@ impl Scaling {
     }
 }
 
+const ORIGINAL: [&str; 1] = ["original_max_position_embeddings"];
+
 /// The context the model was trained with before scaling.
 fn original(config: &ModelConfig, own: &ModelConfig) -> Result<Option<u64>> {
-    let key = ["original_max_position_embeddings"];
-    Ok(match own.u64(&key)? {
+    Ok(match own.u64(&ORIGINAL)? {
         Some(length) => Some(length),
-        None => config.u64(&key)?,
+        None => config.u64(&ORIGINAL)?,
     })
+}
+
+const SECTIONS: [&str; 1] = ["mrope_section"];
+
+/// The sections of positions in images, padded to four.
+fn sections(own: &ModelConfig) -> Result<Option<[i32; 4]>> {
+    let Some(list) = own.value(&SECTIONS) else { return Ok(None) };
+    let wrong = || Error::malformed("`mrope_section` is no list of up to four counts");
+    let list = list.as_array().filter(|list| list.len() <= 4).ok_or_else(wrong)?;
+    let mut out = [0; 4];
+    for (to, count) in out.iter_mut().zip(list) {
+        let count = count.as_u64().filter(|&count| count <= MAX_HEADS).ok_or_else(wrong)?;
+        *to = i32::try_from(count).map_err(|_| wrong())?;
+    }
+    Ok(Some(out))
 }
 
 fn factor(own: &ModelConfig) -> Result<f32> {
@@ -202,7 +340,7 @@ fn positive(key: &str, value: f64) -> Result<f32> {
 mod tests {
     use super::*;
     use gmat_core::ErrorKind;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     fn read(keys: &Value) -> Result<Rope> {
         let keys = keys.as_object().cloned().unwrap_or_default();
@@ -276,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn llama3_factors_follow_the_wavelengths() {
+    pub(crate) fn llama3_factors_follow_the_wavelengths() {
         let keys = json!({"rope_scaling": {"rope_type": "LLAMA3", "factor": 32.0}, "rope_theta": 5e5,
             "original_max_position_embeddings": 4096});
         let factors = read(&keys).ok().and_then(|rope| rope.llama3_factors(64)).unwrap_or_default();
