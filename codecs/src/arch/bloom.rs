@@ -20,7 +20,7 @@ register_arch!(Bloom);
 
 const PLAIN: Plain = Plain {
     context: &["seq_length"],
-    default_context: None,
+    default_context: Some(2048),
     growth: Some(4),
     epsilon: Epsilon::Layer(1e-5),
     causal: true,
@@ -53,8 +53,15 @@ impl Bloom {
         let switches = [("apply_residual_connection_post_layernorm", false)];
         decoder::only(config, "bloom", &switches)?;
         let hparams = PLAIN.read(config)?;
+        // Positions have no end; where the config says none, files have the width of the model.
+        let length = decoder::bounded(
+            config,
+            PLAIN.context,
+            Some(hparams.embedding),
+            u32::MAX.into(),
+        )?;
         // Configs have no key for the width of the feed-forward network.
-        Ok(Hparams { feed_forward: 4 * hparams.embedding, ..hparams })
+        Ok(Hparams { context: length, feed_forward: 4 * hparams.embedding, ..hparams })
     }
 }
 
