@@ -9,15 +9,16 @@ pub(crate) use self::gemma::{
     GEMMA_EMBEDDINGS, GEMMA_NORMS, GEMMA_QK_NORMS, GEMMA_SANDWICH_NORMS, check_gemma,
 };
 pub(crate) use self::hparams::{ClassDefaults, Epsilon, Hparams, MAX_LAYERS, MAX_WIDTH, bounded};
-pub(crate) use self::latent::{LATENT_ATTENTION, LATENT_KEYS_AND_VALUES, Latent};
+pub(crate) use self::latent::{LATENT_ATTENTION, LATENT_KEYS_AND_VALUES, Latent, attention_scale};
 pub(crate) use self::left_out::dropped;
 pub(crate) use self::names::{
     ATTENTION, BIASED_EMBEDDINGS, BIASED_NORMS, FEED_FORWARD, FUSED_FEED_FORWARD,
     INTERLEAVED_ATTENTION, Leaves, Module, NORMS, Names, QK_NORMS, TIED_EMBEDDINGS, Target,
     first_half, modules, second_half,
 };
+pub(crate) use self::nomic::Nomic;
 pub(crate) use self::output::{no_output, write_factor, write_granite_factors};
-pub(crate) use self::plain::{Plain, only};
+pub(crate) use self::plain::{FUSED_HEADS, Plain, only};
 pub(crate) use self::pooling::write_pooling;
 pub(crate) use self::rope::{Rope, Scaling, original_context};
 pub(crate) use self::sliding::{Pattern, Sliding};
@@ -32,6 +33,7 @@ mod latent;
 mod left_out;
 mod long;
 mod names;
+mod nomic;
 mod output;
 mod plain;
 mod pooling;
@@ -43,7 +45,6 @@ mod wanted;
 use gmat_core::arch::Score;
 use gmat_core::config::ModelConfig;
 use gmat_core::error::{Error, Result};
-use gmat_core::format::gguf::Meta;
 
 /// Whether a model is of the classes `hf_names`, or wraps (or is) a text model whose `model_type`
 /// is among `model_types` without naming that text model's class.
@@ -128,17 +129,6 @@ pub(crate) fn refuse_true(config: &ModelConfig, key: &str, arch: &str) -> Result
 
 /// Names of GELU in configs: runtimes compute its tanh approximation for all of them.
 pub(crate) const GELUS: &[&str] = &["gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh"];
-
-/// Writes rotary embeddings of an architecture whose files leave out what runtimes assume.
-///
-/// # Errors
-/// `Limit` if a number does not fit its key.
-pub(crate) fn write_unusual(rope: &Rope, arch: &str, out: &mut Meta) -> Result<()> {
-    match rope.theta == 10_000.0 && rope.scaling == rope::Scaling::None {
-        true => Ok(()),
-        false => rope.write(arch, out),
-    }
-}
 
 /// Rotary embeddings of an architecture for which runtimes read no tensor of factors.
 ///

@@ -32,6 +32,9 @@ PERPLEXITY_F16 = 34.406
 # Largest difference of a logit from the reference's, in F32 on both sides. Summation order alone
 # gives about 1e-6; a wrong permutation gives 0.6, missing rope factors 0.001.
 LOGIT_TOLERANCE = 1e-4
+# Where llama.cpp itself computes less exactly: it tabulates GELU in half precision, and rounds activations
+# to 8 bits before products with MXFP4 weights (about 3 % of the spread of the logits).
+LOGIT_TOLERANCES = {"bert": 1e-3, "gpt_oss": 2e-2}
 
 # Block sizes (weights, bytes) of the types that are compared.
 BLOCKS = {0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34),
@@ -140,6 +143,21 @@ class Interop:
         run(self.gmat, "export", "-q", "-m", store, "-o", out, *options)
         return out
 
+    def logits(self, name, ours, expected):
+        """Compares what llama.cpp computes; hidden states of a model that has no logits."""
+        tolerance = LOGIT_TOLERANCES.get(name, LOGIT_TOLERANCE)
+        if expected["mode"] == "enc":
+            for part in ["first_position_first8", "last_position_first8"]:
+                worst = max(abs(a - b) for a, b in zip(ours[part], expected[part], strict=True))
+                self.check(worst <= tolerance, f"{name}: hidden states differ by {worst}")
+            return
+        if tolerance == LOGIT_TOLERANCE:
+            ids = [entry[0] for entry in ours["top8"]]
+            self.check(ids == expected["top8_ids"], f"{name}: top ids {ids}")
+        worst = max(abs(a[1] - b) for a, b in zip(ours["top8"], expected["top8_values"]))
+        self.check(worst <= tolerance, f"{name}: logits differ by {worst}")
+        self.check(ours["all_positions_argmax"] == expected["all_positions_argmax"], f"{name}: argmax")
+
     def oracle_models(self):
         """Logits and token ids of every oracle model."""
         models = sorted(path.parent for path in self.data.glob("oracle/*/logits.json"))
@@ -148,13 +166,7 @@ class Interop:
             gguf = self.export(self.store(model, model.name, "raw"), model.name, "--type", "f32")
             expected = load(model / "logits.json")
             ours = self.llama("logits", gguf, ",".join(map(str, expected["input_ids"])))
-            ids = [entry[0] for entry in ours["top8"]]
-            self.check(ids == expected["top8_ids"], f"{model.name}: top ids {ids}")
-            worst = max(abs(a[1] - b) for a, b in zip(ours["top8"], expected["top8_values"]))
-            self.check(worst <= LOGIT_TOLERANCE, f"{model.name}: logits differ by {worst}")
-            self.check(
-                ours["all_positions_argmax"] == expected["all_positions_argmax"], f"{model.name}: argmax"
-            )
+            self.logits(model.name, ours, expected)
             cases = load(model / "tokens.json")["cases"]
             texts = self.work / "texts.json"
             texts.write_text(json.dumps([case["text"] for case in cases]), encoding="utf-8")

@@ -147,7 +147,7 @@ fn blocks_are_selected_and_stacked_as_they_are() {
         })
         .collect();
     let shards = vec![Shard { name: "m.bin".to_owned(), len: all.len() as u64 }];
-    let model = Model { shards, tensors, metadata: [].into(), notes: Vec::new() };
+    let model = Model { shards, tensors, metadata: [].into(), keys: None, notes: Vec::new() };
     let config = format!(
         r#"{{"architectures":["MixtralForCausalLM"],"hidden_size":{COLS},"vocab_size":9,
            "num_hidden_layers":1,"num_attention_heads":{heads},"num_key_value_heads":{heads},

@@ -122,10 +122,8 @@ impl ModelArch for DeepSeek2 {
         if let Some(latent) = hparams.latent {
             latent.write(self.name(), out)?;
         }
-        if let Some(scale) = rope.mscale_all_dim {
-            // Runtimes divide by 0.1 again, as the first files had it that way.
-            #[expect(clippy::cast_possible_truncation, reason = "the file holds 32-bit floats")]
-            out.set(key("rope.scaling.yarn_log_multiplier"), (0.1 * scale) as f32);
+        if let Some(scale) = decoder::attention_scale(config)? {
+            out.set(key("rope.scaling.yarn_log_multiplier"), scale);
         }
         out.set_count(key("vocab_size"), Hparams::vocabulary(config, &CLASS)?)?;
         let dense = Self::dense_layers(config, &hparams)?;

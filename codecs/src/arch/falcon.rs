@@ -14,9 +14,7 @@ use gmat_core::error::{Error, Result};
 use gmat_core::format::gguf::Meta;
 use gmat_core::register_arch;
 
-use crate::decoder::{
-    self, Epsilon, Hparams, Leaves, Module, Names, Plain, Target, Wanted,
-};
+use crate::decoder::{self, Epsilon, Hparams, Leaves, Module, Names, Plain, Target, Wanted};
 
 /// The architecture.
 struct Falcon;
@@ -131,7 +129,7 @@ impl ModelArch for Falcon {
         out.set_count("falcon.attention.head_count_kv", hparams.kv_heads)?;
         out.set("falcon.tensor_data_layout", "jploski");
         let rope = decoder::key_only_rope(config, THETA, self.name())?;
-        decoder::write_unusual(&rope, self.name(), out)
+        rope.write_unusual(self.name(), out)
     }
 
     fn expected(&self, config: &ModelConfig) -> Result<Vec<Expected>> {

@@ -8,12 +8,12 @@
 
 use gmat_core::arch::{Dim, Take, View};
 use gmat_core::config::ModelConfig;
-use gmat_core::error::Result;
+use gmat_core::error::{Error, Result};
 use gmat_core::format::gguf::Meta;
 
-use super::Hparams;
 use super::hparams::{MAX_HEADS, MAX_WIDTH, bounded};
 use super::names::{Leaves, Module, Target, modules};
+use super::{Hparams, float};
 
 /// Sizes of the attention, in rows or elements.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -56,6 +56,24 @@ fn heads(sizes: &Hparams, rows: fn(&Latent) -> (u64, u64)) -> View {
     let latent = sizes.latent.unwrap_or_default();
     let (first, count) = rows(&latent);
     View::WHOLE.cut(sizes.heads).take(Take::Range { first, count, of: latent.key + latent.value })
+}
+
+/// How much attention grows with the logarithm of the factor of rotary scaling, as files have it:
+/// a tenth of what the config says, which runtimes undo.
+///
+/// # Errors
+/// `Malformed`, naming the key; `Unsupported` if rotary embeddings should grow as well.
+pub(crate) fn attention_scale(config: &ModelConfig) -> Result<Option<f32>> {
+    let own = config.object(&["rope_parameters", "rope_scaling"])?.unwrap_or_default();
+    let (embeddings, attention) = (own.f64(&["mscale"])?, own.f64(&["mscale_all_dim"])?);
+    let Some(scale) = attention else { return Ok(None) };
+    if embeddings.is_some_and(|other| other != scale) {
+        return Err(Error::unsupported(format!(
+            "`mscale` in {} is not `mscale_all_dim`, which runtimes do not compute",
+            config.place_of(&["rope_parameters", "rope_scaling"])
+        )));
+    }
+    float("mscale_all_dim", 0.1 * scale).map(Some)
 }
 
 impl Latent {

@@ -8,6 +8,7 @@ use gmat_core::error::{Error, Result};
 use gmat_core::format::gguf::Meta;
 
 use super::hparams::{MAX_HEADS, MAX_LAYERS, MAX_WIDTH, bounded};
+use super::names::{Leaves, Module, Target};
 use super::{Epsilon, Hparams};
 
 /// What is particular about a class.
@@ -83,25 +84,22 @@ impl Hparams {
     }
 }
 
-/// From a fused projection that has query, key and value of each head together, the rows of one of
-/// the three (`at` 0 to 2) of all heads.
+/// A projection that has query, key and value of each head together.
+pub(crate) const FUSED_HEADS: &[Module] =
+    &[fused("self_attention.query_key_value"), fused("attention.query_key_value")];
+
+const fn fused(source: &'static str) -> Module {
+    const PARTS: &[Target] = &[
+        Target::fused("attn_qkv", 0, |sizes| of_heads(sizes, 0)),
+        Target::fused("attn_qkv", 1, |sizes| of_heads(sizes, 1)),
+        Target::fused("attn_qkv", 2, |sizes| of_heads(sizes, 2)),
+    ];
+    Module::new(source, Leaves::WeightAndBias, PARTS)
+}
+
+/// The queries, keys or values (`at` 0 to 2) of all heads.
 const fn of_heads(sizes: &Hparams, at: u64) -> View {
     View::WHOLE.cut_and_merge(sizes.heads).take(Take::Share { at, of: 3 })
-}
-
-/// The queries of such a projection.
-pub(crate) const fn queries(sizes: &Hparams) -> View {
-    of_heads(sizes, 0)
-}
-
-/// The keys of such a projection.
-pub(crate) const fn keys(sizes: &Hparams) -> View {
-    of_heads(sizes, 1)
-}
-
-/// The values of such a projection.
-pub(crate) const fn values(sizes: &Hparams) -> View {
-    of_heads(sizes, 2)
 }
 
 /// Refuses a config in which a switch is not as runtimes compute it.

@@ -46,8 +46,6 @@ pub(crate) struct Rope {
     /// same number in all of them.
     pub(crate) sections: Option<[i32; 4]>,
     pub(crate) scaling: Scaling,
-    /// How much attention grows with the logarithm of the scaling factor.
-    pub(crate) mscale_all_dim: Option<f64>,
 }
 
 /// How positions beyond the training length are reached.
@@ -128,12 +126,7 @@ impl Rope {
         }
         let sections = sections(&own).context(within)?;
         let scaling = Scaling::read(config, &own).context(within)?;
-        let mscale_all_dim = own.f64(&["mscale_all_dim"]).context(within)?;
-        if let Some(scale) = mscale_all_dim {
-            float("mscale_all_dim", scale)?;
-        }
-        let sliding_theta = sliding_theta.transpose()?;
-        Ok(Self { theta, sliding_theta, share, sections, scaling, mscale_all_dim })
+        Ok(Self { theta, sliding_theta: sliding_theta.transpose()?, share, sections, scaling })
     }
 
     /// How many of `width` rows are rotated.
@@ -147,7 +140,7 @@ impl Rope {
             reason = "the share is at most 1, and fractions of rows are not rotated"
         )]
         let rows = (self.share * width as f64) as u64;
-        if rows == 0 || rows % 2 != 0 {
+        if rows == 0 || !rows.is_multiple_of(2) {
             return Err(Error::malformed(format!(
                 "`partial_rotary_factor` in `config.json` is {}: of {width} rows of a head {rows} would be rotated; rotary embeddings need an even number",
                 self.share
@@ -443,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    fn llama3_factors_follow_the_wavelengths() {
+    pub(crate) fn llama3_factors_follow_the_wavelengths() {
         let keys = json!({"rope_scaling": {"rope_type": "LLAMA3", "factor": 32.0}, "rope_theta": 5e5,
             "original_max_position_embeddings": 4096});
         let factors = read(&keys).ok().and_then(|rope| rope.llama3_factors(64)).unwrap_or_default();
