@@ -140,7 +140,7 @@ impl Rope {
             reason = "the share is at most 1, and fractions of rows are not rotated"
         )]
         let rows = (self.share * width as f64) as u64;
-        if rows == 0 || rows % 2 != 0 {
+        if rows == 0 || !rows.is_multiple_of(2) {
             return Err(Error::malformed(format!(
                 "`partial_rotary_factor` in `config.json` is {}: of {width} rows of a head {rows} would be rotated; rotary embeddings need an even number",
                 self.share
