@@ -170,6 +170,21 @@ pub(crate) fn unscaled_rope(
     }
 }
 
+/// The same for rotary embeddings of several dimensions, which runtimes cannot do without.
+///
+/// # Errors
+/// As [`key_only_rope`]; `Malformed` if the config does not say how frequencies are shared out.
+pub(crate) fn sectioned_rope(config: &ModelConfig, theta: f64, arch: &str) -> Result<Rope> {
+    let rope = key_only_rope(config, theta, arch)?;
+    if rope.sections.is_none() {
+        return Err(Error::malformed(format!(
+            "`rope_parameters` (or `rope_scaling`) in {} has no `mrope_section`, without which runtimes do not load `{arch}`",
+            config.place_of(&["rope_parameters", "rope_scaling"])
+        )));
+    }
+    Ok(rope)
+}
+
 fn without_tensor(rope: Rope, arch: &str) -> Result<Rope> {
     let kind = match rope.scaling {
         Scaling::Llama3 { .. } => "llama3",

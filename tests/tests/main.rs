@@ -11,6 +11,7 @@ mod advice;
 mod arch;
 mod block_lanes;
 mod block_laws;
+mod converted;
 mod edges;
 mod fit;
 mod flow;

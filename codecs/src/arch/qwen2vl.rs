@@ -64,7 +64,7 @@ impl ModelArch for Qwen2Vl {
     }
 
     fn metadata(&self, config: &ModelConfig, out: &mut Meta) -> Result<()> {
-        let rope = decoder::key_only_rope(config, CLASS.rope_theta, self.name())?;
+        let rope = decoder::sectioned_rope(config, CLASS.rope_theta, self.name())?;
         Self::hparams(config)?.write(self.name(), &rope, out)
     }
 

@@ -65,7 +65,7 @@ impl ModelArch for Qwen3Vl {
     }
 
     fn metadata(&self, config: &ModelConfig, out: &mut Meta) -> Result<()> {
-        let rope = decoder::key_only_rope(config, CLASS.rope_theta, self.name())?;
+        let rope = decoder::sectioned_rope(config, CLASS.rope_theta, self.name())?;
         Self::hparams(config)?.write(self.name(), &rope, out)?;
         let vision = config.object(&["vision_config"])?.unwrap_or_default();
         let layers = vision.value(&["deepstack_visual_indexes"]).and_then(|list| list.as_array());

@@ -112,7 +112,7 @@ mod tests {
         let usual = [true, false, true, false];
         let of = |keys: serde_json::Value, pattern| written(&keys, pattern).unwrap_or_default();
         let config = json!({"sliding_window": 8});
-        assert_eq!(of(config.clone(), Pattern::Implied), [window.clone()]);
+        assert_eq!(of(config.clone(), Pattern::Implied), std::slice::from_ref(&window));
         assert_eq!(of(config, Pattern::Stated), [window.clone(), layers(usual)]);
         let config = json!({"sliding_window": 8, "sliding_window_pattern": 3});
         let expected = [window.clone(), layers([true, true, false, true])];
