@@ -46,10 +46,11 @@ lint:
 unit:
 	$(CARGO) test --workspace --locked
 
-# The core and all codecs must build for the browser; behaviour there is tested with the page.
+# The core and all codecs must build for the browser, and write the same bytes there.
 wasm:
 	rustup target add wasm32-unknown-unknown
 	$(CARGO) clippy --locked -p gmat-core -p gmat-codecs --target wasm32-unknown-unknown -- -D warnings
+	CARGO=$(CARGO) tests/wasm/run.sh
 
 docs:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked

@@ -4,6 +4,7 @@
 //! Files beside those folders hold what several codecs of a family share.
 
 mod affine_k;
+mod base64;
 mod block32;
 mod decoder;
 mod fp4;
@@ -18,6 +19,7 @@ mod round;
 mod row32;
 mod search;
 mod simd;
+mod spm;
 mod superblock;
 mod trellis;
 mod trits;

@@ -58,6 +58,17 @@ fn f8_e4m3(byte: u8) -> f32 {
     f32::from_bits(magnitude.to_bits() | sign)
 }
 
+/// How many finite elements of F64 type are not the same number as F32, and how many of those are
+/// too large for it.
+pub(crate) fn narrowed(bytes: &[u8]) -> (u64, u64) {
+    let (elements, _) = bytes.as_chunks();
+    let wide = elements.iter().map(|bytes| f64::from_le_bytes(*bytes));
+    #[expect(clippy::cast_possible_truncation, reason = "the question is what rounding does")]
+    let changed = wide.filter(|v| v.is_finite() && f64::from(*v as f32) != *v);
+    #[expect(clippy::cast_possible_truncation, reason = "as above")]
+    changed.fold((0, 0), |(all, large), v| (all + 1, large + u64::from((v as f32).is_infinite())))
+}
+
 /// Index of the first value that is not finite.
 #[must_use]
 pub fn first_non_finite(values: &[f32]) -> Option<usize> {
@@ -110,6 +121,13 @@ mod tests {
         assert_eq!(one(DType::F64, &0.1f64.to_le_bytes()), 0.1);
         assert!(to_f32(DType::I32, &[0; 4], &mut [0.0]).is_err());
         assert!(to_f32(DType::F32, &[0; 5], &mut [0.0]).is_err());
+    }
+
+    #[test]
+    fn numbers_that_f32_does_not_hold_are_counted() {
+        let all = [1.5, 0.1, 1e300, -1e39, f64::INFINITY, f64::NAN, 1e-300, -0.0];
+        let bytes: Vec<u8> = all.iter().flat_map(|v| v.to_le_bytes()).collect();
+        assert_eq!(narrowed(&bytes), (4, 2));
     }
 
     #[test]

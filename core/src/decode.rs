@@ -61,12 +61,19 @@ impl RowDecoder {
         Ok(Self { format, elements: Elements::new(index.dtype, registry)? })
     }
 
-    /// Appends the source bytes of a row group to `out`.
+    /// The blocks of a row group of a quantized tensor, as they were in the source; `out` has exactly
+    /// the right length.
     ///
     /// # Errors
     /// As [`BlockFormat::restore`].
-    pub(crate) fn restore(self, bytes: &[u8], shape: GroupShape, out: &mut Vec<u8>) -> Result<()> {
-        self.format.restore(bytes, shape, out)
+    pub(crate) fn restore(self, bytes: &[u8], shape: GroupShape, out: &mut [u8]) -> Result<()> {
+        let mut blocks = Vec::new();
+        self.format.restore(bytes, shape, &mut blocks)?;
+        if blocks.len() != out.len() {
+            return Err(Error::shape(format!("{} bytes, expected {}", blocks.len(), out.len())));
+        }
+        out.copy_from_slice(&blocks);
+        Ok(())
     }
 
     /// Decodes a row group to `out`, which has `rows * cols` elements.

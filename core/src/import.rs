@@ -1,5 +1,6 @@
 //! Import: a SafeTensors or GGUF model becomes a store.
 
+mod hash;
 mod map;
 
 use std::cell::RefCell;
@@ -8,10 +9,11 @@ use std::ops::Range;
 
 use uuid::Uuid;
 
+use self::hash::SourceHash;
 use self::map::full_map;
 use crate::block::{BlockFormat, EncodeInput, GroupShape};
 use crate::config::ImportConfig;
-use crate::convert::first_non_finite;
+use crate::convert::{first_non_finite, narrowed};
 use crate::decode::Elements;
 use crate::error::{Error, Result, ResultExt};
 use crate::format::store::{self as file, Group, Index};
@@ -22,8 +24,8 @@ use crate::progress::{Event, Progress, notify};
 use crate::registry::Registry;
 use crate::source::{Model, SourceTensor};
 use crate::stats::{GroupStats, LaneTops};
-use crate::store::{Metadata, ModelFiles, Record, TOKENS, tensor_file, write_source_keys};
-use crate::tensor::{Shape, mem_len};
+use crate::store::{MadeOf, Metadata, ModelFiles, Record, TOKENS, tensor_file, write_source_keys};
+use crate::tensor::{DType, Shape, mem_len};
 
 /// The format of tensors that the chosen format does not take.
 const RAW: &str = "raw";
@@ -36,7 +38,7 @@ struct Item<'a> {
     elements: Elements,
     rows: u64,
     cols: u64,
-    /// Bytes of a row in the source.
+    /// Bytes of a row in the source, without scales.
     row_len: u64,
     group_rows: u64,
     /// Whether values must be numbers: for a lossy format every tensor is checked, those that are
@@ -66,6 +68,8 @@ struct Encoded {
     sum: [u8; file::SUM],
     stats: GroupStats,
     tops: LaneTops,
+    /// F64 numbers that F32 does not hold, and those of them that are too large for it.
+    narrowed: (u64, u64),
 }
 
 impl<'a> ImportPlan<'a> {
@@ -99,8 +103,7 @@ impl<'a> ImportPlan<'a> {
                 ))
                 .context(place()));
             }
-            let row_len = info.dtype.byte_len(cols);
-            let row_len = row_len.ok_or_else(|| Error::limit("absurd rows").context(place()))?;
+            let row_len = source.row_len(cols).context(place)?;
             let group_rows = rows_per_group(cols, format.granule_rows());
             let (id, finite) = (mapping.target, !chosen.is_lossless());
             items.push(Item {
@@ -142,14 +145,14 @@ impl<'a> ImportPlan<'a> {
         self.items.len()
     }
 
-    /// Bytes to be read.
+    /// Bytes to be read, without scales.
     ///
     /// # Errors
     /// `Limit` if they do not fit in 64 bits.
     pub fn source_bytes(&self) -> Result<u64> {
         self.items.iter().try_fold(0u64, |sum, item| {
-            sum.checked_add(item.source.info.byte_len()?)
-                .ok_or_else(|| Error::limit("model too large"))
+            let len = item.rows.checked_mul(item.row_len);
+            len.and_then(|len| sum.checked_add(len)).ok_or_else(|| Error::limit("model too large"))
         })
     }
 
@@ -172,28 +175,30 @@ impl<'a> ImportPlan<'a> {
             self.model.shards.iter().map(|shard| files.place(&shard.name)).collect();
         let places = &places;
         notify(progress, Event::Start { tensors: self.items.len(), bytes: self.source_bytes()? })?;
-        let hasher = RefCell::new(blake3::Hasher::new());
+        let hasher = RefCell::new(SourceHash::default());
         let hashes = RefCell::new(BTreeMap::new());
         let buffers = Buffers::default();
         let mut open: Option<OpenTensor> = None;
         let mut records = BTreeMap::new();
         let mut done = 0;
+        let mut narrowed = (0, 0);
         drive(
             self.units(),
             in_flight,
             |unit| {
-                let (item, chunk) = self.read(files, places, unit)?;
+                let item = self.items.get(unit.item).ok_or_else(|| Error::shape("no such unit"))?;
                 let mut hasher = hasher.borrow_mut();
-                hasher.update(chunk.as_ref().as_ref());
+                let chunks = self.read(files, item, unit, &mut hasher);
+                let chunks = chunks.context(|| place(places, item.source))?;
                 if unit.last {
-                    hashes.borrow_mut().insert(unit.item, *hasher.finalize().as_bytes());
-                    hasher.reset();
+                    hashes.borrow_mut().insert(unit.item, hasher.take().finish());
                 }
-                Ok((item, chunk))
+                Ok((item, chunks))
             },
-            |unit, (item, chunk)| {
-                encode(item, unit, chunk.as_ref().as_ref(), &buffers)
-                    .context(|| place(places, item.source))
+            |unit, (item, chunks)| {
+                let chunks: Vec<&[u8]> =
+                    chunks.iter().map(|chunk| chunk.as_ref().as_ref()).collect();
+                encode(item, unit, &chunks, &buffers).context(|| place(places, item.source))
             },
             |unit, encoded| {
                 let Some(item) = self.items.get(unit.item) else { return Ok(()) };
@@ -210,6 +215,8 @@ impl<'a> ImportPlan<'a> {
                     sink.begin(&tensor_file(item.id), None)?;
                     sink.append(&file::head())?;
                 }
+                narrowed.0 += encoded.narrowed.0;
+                narrowed.1 += encoded.narrowed.1;
                 let tensor = open.get_or_insert_default();
                 if !unit.rows.is_empty() {
                     sink.append(&encoded.bytes)?;
@@ -231,6 +238,14 @@ impl<'a> ImportPlan<'a> {
                 Ok(())
             },
         )?;
+        if narrowed.0 > 0 {
+            let (count, large) = narrowed;
+            let text = format!(
+                "{count} numbers of F64 tensors are not exact in F32, which is what everything is \
+                 computed in; {large} of them are too large for it"
+            );
+            notify(progress, Event::Note(&text))?;
+        }
         let mut model_files = model_files;
         if let Some(keys) = &self.model.keys {
             model_files.source_keys = Some(write_source_keys(keys, sink)?);
@@ -255,7 +270,14 @@ impl<'a> ImportPlan<'a> {
                 Error::limit("a row group does not fit in memory")
                     .context(format!("tensor `{}`", item.source.info.name))
             })?;
-            let cost = rows * (item.cols * 4 + item.row_len) + encoded as u64;
+            let source = match &item.source.derived {
+                // Codes and scales, what they become, and scales as numbers.
+                Some(derived) => {
+                    derived.cost(rows)?.saturating_mul(3) + rows * item.source.info.row_len()?
+                }
+                None => rows * item.row_len,
+            };
+            let cost = (rows * item.cols * 4).saturating_add(source) + encoded as u64;
             most = most.max(cost);
         }
         Ok(most)
@@ -273,24 +295,40 @@ impl<'a> ImportPlan<'a> {
         })
     }
 
+    /// Reads what a unit needs: one piece of the tensor, or of each of its parts.
     fn read<'f>(
         &self,
         files: &'f dyn Files,
-        places: &[String],
+        item: &Item<'_>,
         unit: &Unit,
-    ) -> Result<(&Item<'a>, Chunk<'f>)> {
-        let item = self.items.get(unit.item).ok_or_else(|| Error::shape("no such unit"))?;
-        let source = item.source;
+        hash: &mut SourceHash,
+    ) -> Result<Vec<Chunk<'f>>> {
         if unit.rows.is_empty() {
-            return Ok((item, Box::new([0u8; 0])));
+            return Ok(Vec::new());
         }
-        let row_len = item.row_len;
-        let range =
-            source.offset + unit.rows.start * row_len..source.offset + unit.rows.end * row_len;
-        let shard =
-            self.model.shards.get(source.shard).ok_or_else(|| Error::shape("no such shard"))?;
-        let chunk = files.read(&shard.name, range).context(|| place(places, source))?;
-        Ok((item, chunk))
+        let mut chunks = Vec::new();
+        let mut read = |part: usize, shard: usize, offset: u64, range: Range<u64>| -> Result<()> {
+            let shard =
+                self.model.shards.get(shard).ok_or_else(|| Error::shape("no such shard"))?;
+            let chunk = files.read(&shard.name, offset + range.start..offset + range.end)?;
+            hash.add(part, &range, chunk.as_ref().as_ref())?;
+            chunks.push(chunk);
+            Ok(())
+        };
+        match &item.source.derived {
+            None => {
+                let range = unit.rows.start * item.row_len..unit.rows.end * item.row_len;
+                read(0, item.source.shard, item.source.offset, range)?;
+            }
+            Some(derived) => {
+                for (number, part) in derived.parts().iter().enumerate() {
+                    let part_of = || format!("its part `{}`", part.info.name);
+                    read(number, part.shard, part.offset, part.range(&unit.rows)?)
+                        .context(part_of)?;
+                }
+            }
+        }
+        Ok(chunks)
     }
 
     /// The index of a finished tensor; `stored_bytes` of the record is what has been written so far.
@@ -313,6 +351,10 @@ impl<'a> ImportPlan<'a> {
         let record = Record {
             block_format: index.format.clone(),
             dtype: info.dtype.name().to_owned(),
+            made_of: item.source.derived.as_ref().map(|derived| MadeOf {
+                encoding: derived.encoding.to_owned(),
+                parts: derived.parts().iter().map(|part| part.info.name.clone()).collect(),
+            }),
             file: shard.map(|shard| shard.name.clone()).unwrap_or_default(),
             importance,
             max_abs: stats.max_abs,
@@ -348,7 +390,20 @@ impl OpenTensor {
     }
 }
 
-fn encode(item: &Item<'_>, unit: &Unit, bytes: &[u8], buffers: &Buffers) -> Result<Encoded> {
+fn encode(item: &Item<'_>, unit: &Unit, chunks: &[&[u8]], buffers: &Buffers) -> Result<Encoded> {
+    let Some(derived) = &item.source.derived else {
+        return encode_rows(item, unit, chunks.first().copied().unwrap_or_default(), buffers);
+    };
+    let mut bytes = buffers.bytes();
+    if !unit.rows.is_empty() {
+        derived.decode(&unit.rows, item.cols, chunks, item.finite, &mut bytes)?;
+    }
+    let encoded = encode_rows(item, unit, &bytes, buffers);
+    buffers.put(bytes);
+    encoded
+}
+
+fn encode_rows(item: &Item<'_>, unit: &Unit, bytes: &[u8], buffers: &Buffers) -> Result<Encoded> {
     let shape = group_shape(item, unit.rows.end - unit.rows.start)?;
     let dtype = shape.dtype;
     let count = if dtype.holds_weights() { shape.rows * shape.cols } else { 0 };
@@ -365,10 +420,13 @@ fn encode(item: &Item<'_>, unit: &Unit, bytes: &[u8], buffers: &Buffers) -> Resu
             0 | 1 => format!("index {}", unit.rows.start * item.cols + at as u64),
             _ => format!("row {row}, column {}", at % cols),
         };
-        return Err(Error::malformed(format!(
-            "value at {place} is `{}`, not a finite number",
-            values.get(at).copied().unwrap_or(f32::NAN)
-        ))
+        let value = values.get(at).copied().unwrap_or(f32::NAN);
+        let what = match (&item.source.derived, wide_number(dtype, bytes, at)) {
+            (Some(_), _) => format!("with its scale is `{value}`, not a finite number"),
+            (None, Some(wide)) => format!("is `{wide:e}`, which is too large for F32"),
+            (None, None) => format!("is `{value}`, not a finite number"),
+        };
+        return Err(Error::malformed(format!("value at {place} {what}"))
         .with_hint(
             "the checkpoint is broken: download it again or use an earlier one; `--block-format raw` \
              stores it as it is, but no export takes such values",
@@ -380,7 +438,15 @@ fn encode(item: &Item<'_>, unit: &Unit, bytes: &[u8], buffers: &Buffers) -> Resu
     let input = EncodeInput { values: &values, bytes, dtype, rows: shape.rows, cols: shape.cols };
     item.format.encode(input, &mut out)?;
     buffers.put_values(values);
-    Ok(Encoded { sum: file::checksum(&out), bytes: out, stats, tops })
+    let narrowed = if dtype == DType::F64 { narrowed(bytes) } else { (0, 0) };
+    Ok(Encoded { sum: file::checksum(&out), bytes: out, stats, tops, narrowed })
+}
+
+/// The finite F64 number at that place.
+fn wide_number(dtype: DType, bytes: &[u8], at: usize) -> Option<f64> {
+    let (elements, _) = bytes.as_chunks();
+    let wide = || elements.get(at).map(|bytes| f64::from_le_bytes(*bytes));
+    (dtype == DType::F64).then(wide).flatten().filter(|wide| wide.is_finite())
 }
 
 fn group_shape(item: &Item<'_>, rows: u64) -> Result<GroupShape> {
@@ -393,8 +459,9 @@ fn group_shape(item: &Item<'_>, rows: u64) -> Result<GroupShape> {
 
 /// Everything that decides the bytes of a tensor file.
 fn fingerprint(name: &str, shape: &Shape, item: &Item<'_>, hash: [u8; 32]) -> [u8; 32] {
+    let encoding = item.source.derived.as_ref().map_or("", |derived| derived.encoding);
     let text = format!(
-        "gmat {} {} {name} {} {shape} {} {}",
+        "gmat {} {} {name} {}{encoding} {shape} {} {}",
         file::VERSION,
         item.id,
         item.source.info.dtype,

@@ -19,6 +19,15 @@ pub trait Files {
     /// `Io` if the folder cannot be listed.
     fn names(&self) -> Result<Vec<String>>;
 
+    /// Names of the files in a sub-folder, without its own, sorted; none if there is no such folder.
+    ///
+    /// # Errors
+    /// `Io` if it cannot be listed.
+    fn names_in(&self, folder: &str) -> Result<Vec<String>> {
+        let inside = |name: String| Some(name.strip_prefix(folder)?.strip_prefix('/')?.to_owned());
+        Ok(self.names()?.into_iter().filter_map(inside).collect())
+    }
+
     /// Length of a file in bytes, or `None` if there is none of that name.
     ///
     /// # Errors
@@ -80,6 +89,10 @@ impl FileSet for SmallFiles<'_> {
 
     fn names(&self) -> Vec<String> {
         self.0.names().unwrap_or_default()
+    }
+
+    fn names_in(&self, folder: &str) -> Result<Vec<String>> {
+        self.0.names_in(folder)
     }
 }
 

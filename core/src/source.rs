@@ -2,7 +2,17 @@
 
 mod gguf;
 
+mod claim;
+mod dequant;
+mod derived;
+mod method;
+mod mxfp4;
+mod resolve;
+mod tiling;
+
 use std::collections::{BTreeMap, BTreeSet};
+
+pub use self::derived::{Derived, Part};
 
 use serde::Deserialize;
 
@@ -35,10 +45,43 @@ pub enum Pick<'a> {
 pub struct SourceTensor {
     /// Name, type, shape.
     pub info: TensorInfo,
-    /// Number of the shard in [`Model::shards`].
+    /// Number of the shard in [`Model::shards`] (of its codes, if it is derived).
     pub shard: usize,
     /// Offset in that file.
     pub offset: u64,
+    /// What it is made of, if the checkpoint has it in parts.
+    pub derived: Option<Box<Derived>>,
+}
+
+impl SourceTensor {
+    /// A tensor that is in the checkpoint as it is.
+    #[must_use]
+    pub fn plain(info: TensorInfo, shard: usize, offset: u64) -> Self {
+        Self { info, shard, offset, derived: None }
+    }
+
+    /// Bytes of one row in the checkpoint, without scales.
+    pub(crate) fn row_len(&self, row: u64) -> Result<u64> {
+        match &self.derived {
+            Some(derived) => derived.row_len(),
+            None => {
+                let len = self.info.dtype.byte_len(row);
+                len.ok_or_else(|| Error::limit(format!("absurd rows of {row}")))
+            }
+        }
+    }
+
+    /// Bytes in the checkpoint, scales included.
+    ///
+    /// # Errors
+    /// `Limit` if they do not fit in 63 bits.
+    pub fn source_len(&self) -> Result<u64> {
+        let Some(derived) = &self.derived else { return self.info.byte_len() };
+        derived.parts().iter().try_fold(0u64, |sum, part| {
+            let len = part.info.byte_len()?;
+            sum.checked_add(len).ok_or_else(|| Error::limit("tensor too large"))
+        })
+    }
 }
 
 /// One file of a model.
@@ -127,11 +170,7 @@ impl Model {
                     "remove the file that does not belong to the model, or import one file alone",
                 ));
             }
-            self.tensors.push(SourceTensor {
-                info: entry.info,
-                shard: number,
-                offset: entry.offset,
-            });
+            self.tensors.push(SourceTensor::plain(entry.info, number, entry.offset));
         }
         self.shards.push(Shard { name, len });
         Ok(())

@@ -33,6 +33,15 @@ pub fn tensor_file(id: Uuid) -> String {
     format!("tensors/{id}.gmat")
 }
 
+/// What a tensor was made of on import.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MadeOf {
+    /// Encoding in the checkpoint, such as `fp8`.
+    pub encoding: String,
+    /// Names of the tensors of the checkpoint, codes first.
+    pub parts: Vec<String>,
+}
+
 /// What `metadata.json` says about one tensor.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
@@ -44,6 +53,9 @@ pub struct Record {
     pub file: String,
     /// Share of lanes an octave above the median (see [`crate::stats::LaneTops`]).
     pub importance: f64,
+    /// What it was made of, if the checkpoint has it in parts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_of: Option<MadeOf>,
     /// Largest finite magnitude.
     pub max_abs: f32,
     /// Name in the source.

@@ -21,6 +21,15 @@ pub trait FileSet {
 
     /// Names of all files, sorted.
     fn names(&self) -> Vec<String>;
+
+    /// Names of the files in a sub-folder, without its own, sorted; none if there is no such folder.
+    ///
+    /// # Errors
+    /// `Io` if it cannot be listed.
+    fn names_in(&self, folder: &str) -> Result<Vec<String>> {
+        let inside = |name: String| Some(name.strip_prefix(folder)?.strip_prefix('/')?.to_owned());
+        Ok(self.names().into_iter().filter_map(inside).collect())
+    }
 }
 
 /// What a token is, with the numbers that GGUF uses.
@@ -63,6 +72,14 @@ pub struct TokenizerOptions {
 pub trait TokenizerSource: Sync {
     /// A short name for lists, such as `hf-bpe`.
     fn name(&self) -> &'static str;
+
+    /// What it reads, in a few words.
+    fn summary(&self) -> &'static str;
+
+    /// The names that `--pre` can force.
+    fn pre_tokenizers(&self) -> &'static [&'static str] {
+        &[]
+    }
 
     /// Whether these files are its own.
     ///
@@ -134,6 +151,9 @@ mod tests {
     impl TokenizerSource for Fixed {
         fn name(&self) -> &'static str {
             self.0
+        }
+        fn summary(&self) -> &'static str {
+            ""
         }
         fn score(&self, _: &dyn FileSet) -> Result<Score> {
             Ok(self.1)

@@ -73,6 +73,12 @@ impl Files for Folder {
         Ok(names)
     }
 
+    fn names_in(&self, folder: &str) -> Result<Vec<String>> {
+        let path = self.path.join(folder);
+        // A file of that name is none of its files' folder.
+        if path.is_dir() { Self::new(path).names() } else { Ok(Vec::new()) }
+    }
+
     fn len(&self, name: &str) -> Result<Option<u64>> {
         let path = self.path.join(name);
         let is =

@@ -14,6 +14,8 @@ pub struct Memory {
     pub files: BTreeMap<String, Vec<u8>>,
     /// Bytes handed out so far.
     pub read: Cell<u64>,
+    /// Most bytes handed out at once.
+    pub largest: Cell<u64>,
     last: String,
 }
 
@@ -45,6 +47,7 @@ impl Files for Memory {
         let end = usize::try_from(range.end).map_err(|_| beyond())?;
         let part = bytes.get(start..end).ok_or_else(beyond)?;
         self.read.set(self.read.get() + part.len() as u64);
+        self.largest.set(self.largest.get().max(part.len() as u64));
         Ok(Box::new(part))
     }
 

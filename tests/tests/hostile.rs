@@ -355,7 +355,10 @@ fn packed_checkpoints_are_refused() {
     json["quantization_config"] =
         serde_json::json!({"quant_method": "fp8", "weight_block_size": [128, 128]});
     fs::write(&config, json.to_string()).unwrap();
-    gmat(dir.path(), &["import", "-m", "hf"]).fails(INPUT, &["`fp8`", "not supported"]);
+    gmat(dir.path(), &["import", "-m", "hf"]).fails(INPUT, &["`fp8`", "no tensor"]);
+    json["quantization_config"] = serde_json::json!({"quant_method": "gptq", "bits": 4});
+    fs::write(&config, json.to_string()).unwrap();
+    gmat(dir.path(), &["import", "-m", "hf"]).fails(INPUT, &["`gptq`", "not supported"]);
     nothing_left(&dir.path().join("output"));
 }
 

@@ -30,6 +30,8 @@ mod reference;
 mod report;
 mod rules;
 mod safetensors_law;
+mod sources;
+mod sources_refused;
 mod support;
 mod tokens;
 mod trellis;

@@ -1,9 +1,12 @@
 //! Tokenizers: what is read from real layouts, `tokens.bin`, and hostile input to both.
 
 mod binary;
+mod golden;
 mod made;
 mod oracle;
 mod sources;
+mod unigram;
+mod wordpiece;
 
 use std::collections::BTreeMap;
 
@@ -18,12 +21,17 @@ struct Files(BTreeMap<String, Vec<u8>>);
 impl Files {
     /// The tokenizer files of an oracle model.
     fn of_oracle(model: &str) -> Self {
-        let folder = format!("{}/data/oracle/{model}", env!("CARGO_MANIFEST_DIR"));
+        Self::of(&format!("oracle/{model}"))
+    }
+
+    /// The files of a folder of test data, but for tensors.
+    fn of(folder: &str) -> Self {
+        let folder = format!("{}/data/{folder}", env!("CARGO_MANIFEST_DIR"));
         let mut files = Self::default();
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-            if !name.ends_with(".safetensors") {
+            if path.is_file() && !name.ends_with(".safetensors") {
                 files.0.insert(name, std::fs::read(path).unwrap());
             }
         }

@@ -121,7 +121,7 @@ fn import(scale: u64) -> Memory {
             bytes.extend(value(number, at).to_le_bytes());
         }
         let info = TensorInfo { name: name.to_owned(), dtype: DType::F32, shape };
-        sources.push(SourceTensor { info, shard: 0, offset });
+        sources.push(SourceTensor::plain(info, 0, offset));
     }
     let shards = vec![Shard { name: "m.bin".to_owned(), len: bytes.len() as u64 }];
     let model =

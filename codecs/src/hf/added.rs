@@ -130,47 +130,57 @@ impl Added<'_> {
 /// `Malformed` if an id belongs to another token.
 pub(crate) fn put(rows: &mut Rows, added: &[AddedToken], byte_level: bool) -> Result<()> {
     for token in added {
-        if let Some(other) = rows.get(token.id)
-            && other.text != token.content.as_bytes()
-        {
-            return Err(Error::malformed(format!(
-                "tokens `{}` and `{}` both have the id {}",
-                String::from_utf8_lossy(&other.text),
-                token.content,
-                token.id
-            )));
-        }
-        let control = token.special || looks_special(&token.content);
-        let mut text = token.content.clone();
+        check(rows, token)?;
+        let mut token = token.clone();
         if byte_level && token.normalized == Some(false) {
             // Runtimes look for these in raw text, so they must not be in the alphabet.
-            text = bytes::decode(&text).unwrap_or(text);
+            token.content = bytes::decode(&token.content).unwrap_or(token.content);
         }
-        if !control {
-            text = spaces(&text);
-        }
-        rows.put(
-            token.id,
-            Token {
-                text: text.into_bytes(),
-                score: 0.0,
-                kind: if control { TokenKind::Control } else { TokenKind::UserDefined },
-                added: true,
-            },
-        );
+        rows.put(token.id, self::token(token, 0.0));
     }
     Ok(())
 }
 
+/// Whether the row of an added token is free, or its own.
+///
+/// # Errors
+/// `Malformed` if it belongs to another token.
+pub(crate) fn check(rows: &Rows, token: &AddedToken) -> Result<()> {
+    match rows.get(token.id) {
+        Some(other) if other.text != token.content.as_bytes() => Err(Error::malformed(format!(
+            "tokens `{}` and `{}` both have the id {}",
+            String::from_utf8_lossy(&other.text),
+            token.content,
+            token.id
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// The token that an added one becomes.
+pub(crate) fn token(token: AddedToken, score: f32) -> Token {
+    let control = token.special || looks_special(&token.content);
+    let text = if control { token.content } else { spaces(&token.content) };
+    let kind = if control { TokenKind::Control } else { TokenKind::UserDefined };
+    Token { text: text.into_bytes(), score, kind, added: true }
+}
+
+/// Whether a token stands for a byte: `<0x0A>`.
+pub(crate) fn is_byte(text: &str) -> bool {
+    text.strip_prefix("<0x")
+        .and_then(|text| text.strip_suffix('>'))
+        .is_some_and(|hex| hex.len() == 2 && hex.bytes().all(|digit| digit.is_ascii_hexdigit()))
+}
+
 /// A text with the spaces that SentencePiece marks written as spaces: tokens that are found in raw
 /// text cannot have the mark.
-pub(crate) fn spaces(text: &str) -> String {
+fn spaces(text: &str) -> String {
     text.replace('▁', " ")
 }
 
 /// Whether an added token is for control by its looks. Some models do not say so of tokens that
 /// must not be read from plain text.
-pub(crate) fn looks_special(text: &str) -> bool {
+fn looks_special(text: &str) -> bool {
     let framed = |start, end| text.starts_with(start) && text.ends_with(end);
     matches!(text, "<pad>" | "<mask>" | "<2mass>" | "[@BOS@]")
         || framed("<|", "|>")

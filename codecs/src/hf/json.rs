@@ -58,6 +58,9 @@ pub(crate) struct Model {
     pub(crate) ignore_merges: bool,
     #[serde(default)]
     pub(crate) unk_token: Option<String>,
+    /// The unknown token of Unigram, which names it by its place in the list.
+    #[serde(default)]
+    pub(crate) unk_id: Option<u32>,
     #[serde(default)]
     pub(crate) continuing_subword_prefix: Option<String>,
     #[serde(default)]
@@ -93,6 +96,8 @@ pub(crate) struct ModelOutline {
     pub(crate) byte_fallback: bool,
     #[serde(default)]
     merges: Option<IgnoredAny>,
+    #[serde(default)]
+    max_input_chars_per_word: Option<IgnoredAny>,
 }
 
 impl Outline {
@@ -107,6 +112,17 @@ impl Outline {
     /// Whether it is BPE.
     pub(crate) fn is_bpe(&self) -> bool {
         self.model.kind.as_deref().map_or(self.model.merges.is_some(), |kind| kind == "BPE")
+    }
+
+    /// Whether it is WordPiece.
+    pub(crate) fn is_wordpiece(&self) -> bool {
+        let limited = self.model.max_input_chars_per_word.is_some();
+        self.model.kind.as_deref().map_or(limited, |kind| kind == "WordPiece")
+    }
+
+    /// Whether it is Unigram.
+    pub(crate) fn is_unigram(&self) -> bool {
+        self.model.kind.as_deref() == Some("Unigram")
     }
 
     /// Whether it works on bytes rather than on characters.
@@ -152,8 +168,8 @@ pub(crate) enum VocabList {
     Absent,
     /// Text and id.
     Ids(Vec<(String, u32)>),
-    /// A list of texts and scores, as Unigram has it, not kept.
-    Scores,
+    /// Text and score, by id, as Unigram has it.
+    Scores(Vec<(String, f64)>),
 }
 
 impl<'de> Deserialize<'de> for VocabList {
@@ -175,8 +191,11 @@ impl<'de> Deserialize<'de> for VocabList {
                 Ok(VocabList::Ids(entries))
             }
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-                while seq.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(VocabList::Scores)
+                let mut entries = Vec::new();
+                while let Some(entry) = seq.next_element()? {
+                    entries.push(entry);
+                }
+                Ok(VocabList::Scores(entries))
             }
         }
         deserializer.deserialize_any(List)

@@ -81,6 +81,20 @@ impl Rows {
     }
 }
 
+/// Adds padding until there are `rows` tokens.
+///
+/// # Errors
+/// `Limit` if that takes more than can be padded.
+pub(crate) fn pad(tokens: &mut Vec<Token>, rows: Option<u64>, score: f32) -> Result<()> {
+    let Some(rows) = rows else { return Ok(()) };
+    let len = usize::try_from(rows).unwrap_or(usize::MAX);
+    if len > tokens.len() {
+        check_len(len, tokens.len())?;
+        tokens.extend((tokens.len()..len).map(|id| pad_token(id, score)));
+    }
+    Ok(())
+}
+
 /// Whether ids below `len` are acceptable for `count` tokens.
 fn check_len(len: usize, count: usize) -> Result<()> {
     if len > MAX_TOKENS || len.saturating_sub(count) > MAX_PADDING {

@@ -192,6 +192,10 @@ impl Around {
         if let Some(first) = &first {
             if !self.known {
                 self.names.insert(Special::Bos, first.clone());
+            } else if !self.is(Special::Bos, first) && !self.is(Special::Cls, first) {
+                for role in [Special::Bos, Special::Cls] {
+                    self.names.entry(role).or_insert_with(|| first.clone());
+                }
             }
             self.bos = Some(self.is(Special::Bos, first) || self.is(Special::Cls, first));
         }
@@ -342,6 +346,16 @@ mod tests {
         let found =
             run(roberta, json!({"bos_token": "<s>", "eos_token": "</s>"}), json!({})).unwrap();
         assert_eq!(ids(&found), [("bos", 1), ("eos", 2), ("sep", 2)]);
+    }
+
+    #[test]
+    fn an_unnamed_first_token_begins_a_text() {
+        let post = template(&["<s>", "A"], &["<s>", "A", "B"]);
+        let found = run(post.clone(), json!({"eos_token": "</s>"}), json!({})).unwrap();
+        assert_eq!((ids(&found), found.add_bos), (vec![("bos", 1), ("eos", 2)], Some(true)));
+        // Another beginning is named, so this one is a class token, which runtimes put there too.
+        let found = run(post, json!({"bos_token": "<sep>"}), json!({})).unwrap();
+        assert_eq!((ids(&found), found.add_bos), (vec![("bos", 3), ("cls", 1)], Some(true)));
     }
 
     #[test]

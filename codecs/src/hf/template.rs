@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::files;
 
 /// Folder of templates beside the default one, `<name>.jinja`.
-const MORE: &str = "additional_chat_templates/";
+const MORE: &str = "additional_chat_templates";
 
 /// The templates of a model: those `configured` (under `chat_template` in `tokenizer_config.json`), else `chat_template.jinja` with
 /// `additional_chat_templates/`, else `chat_template.json`.
@@ -32,10 +32,9 @@ pub(crate) fn templates(files: &dyn FileSet, configured: &Value) -> Result<Vec<T
 fn beside(files: &dyn FileSet) -> Result<Vec<Template>> {
     if let Some(text) = files::text(files, "chat_template.jinja")? {
         let mut templates = vec![template("default", text)];
-        for file in files.names() {
-            let name = file.strip_prefix(MORE).and_then(|name| name.strip_suffix(".jinja"));
-            if let Some(name) = name
-                && let Some(text) = files::text(files, &file)?
+        for file in files.names_in(MORE)? {
+            if let Some(name) = file.strip_suffix(".jinja")
+                && let Some(text) = files::text(files, &format!("{MORE}/{file}"))?
             {
                 templates.push(template(name, text));
             }

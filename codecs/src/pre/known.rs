@@ -4,25 +4,49 @@
 //! models that each name is for. Patterns are in the spelling of [`super::regex::canonical`] once
 //! that has been applied; the table has them as the files do.
 
-use super::regex::canonical;
+use super::regex::{canonical, loose};
 use super::{Step, Traits};
 
-/// Steps, and the name for them.
+/// Steps, and the names for them.
 pub(super) struct Chain {
     steps: &'static [Step<&'static str>],
     /// Several names can stand for the same steps; they differ in what else a runtime does.
-    pub(super) name: fn(&Traits<'_>) -> &'static str,
+    names: &'static [Name],
+}
+
+/// A name with what a runtime does under it beside splitting.
+pub(super) struct Name {
+    name: &'static str,
+    /// Whether a piece that is a token is taken whole, before any merging.
+    ignores_merges: bool,
+    /// What a vocabulary must have for this name rather than one that behaves the same; `None` for
+    /// the usual name.
+    when: Option<fn(&Traits<'_>) -> bool>,
+}
+
+/// The usual name for some steps.
+const fn usual(name: &'static str) -> Name {
+    Name { name, ignores_merges: false, when: None }
+}
+
+/// A name that goes with a kind of model.
+const fn only(name: &'static str, when: fn(&Traits<'_>) -> bool) -> Name {
+    Name { name, ignores_merges: false, when: Some(when) }
+}
+
+impl Name {
+    /// The name, under which a piece that is a token is taken whole.
+    const fn whole(self) -> Self {
+        Self { ignores_merges: true, ..self }
+    }
 }
 
 use Step::{
-    Bytes, DigitRuns, EachDigit, Gpt2Bytes, PunctuationRuns, Split, SplitBefore, SplitLike,
+    Bytes, DigitRuns, EachDigit, EachPunctuation, PunctuationRuns, Split, SplitBefore, SplitLike,
 };
 
 /// Words with one character in front, three digits, punctuation, line ends, spaces.
 const CL100K: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-
-/// As before; `\s*[\r\n]` backtracks to the last line end just as `\s*[\r\n]+` does.
-const CL100K_SHORT: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+";
 
 /// As before, but single digits.
 const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
@@ -73,35 +97,72 @@ const DEEPSEEK_LLM_LETTERS: &str = "À-ÖØ-öø-ƺƼ-ƿǄ-ʓʕ-ʯ";
 const DEEPSEEK_LLM_SIGNS: &str = r"\s?[!-/:-~！-／：-～‘-‟　-。]+";
 
 /// What `ByteLevel` splits at by itself.
-const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+pub(super) const GPT2: &str =
+    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
 const BLOOM: &str = r" ?[^(\s|[.,!?…。，、।۔،])]+";
 
 const TINY_AYA_NUMBERS: &str = r"\d{1,3}(?=(?:\d{3})*\b)";
 
+/// Digits by threes from the right: boundaries within a run of digits.
+const THREES: &str = r"(?=(\d{3})+(?!\d))";
+
+/// Scripts without spaces between words.
+const SCRIPTS: &str = "[一-鿿㐀-䶿豈-﫿぀-ゟ゠-ヿ･-ﾟ⼀-⿟เ-๿຀-໿ក-៿က-႟ꩠ-ꩿꧠ-꧿가-힯ᄀ-ᇿ]+";
+
 /// All chains with a name.
 pub(super) const CHAINS: &[Chain] = &[
-    Chain { steps: &[Split(CL100K), Bytes], name: cl100k },
-    Chain { steps: &[Split(CL100K_SHORT), Bytes], name: cl100k },
-    Chain { steps: &[Split(QWEN2), Bytes], name: qwen2 },
-    Chain { steps: &[Split(BAILING), Bytes], name: |_| "bailingmoe" },
-    Chain { steps: &[Split(QWEN35), Bytes], name: |_| "qwen35" },
-    Chain { steps: &[Split(UFAKZEKA), Bytes], name: |_| "ufakzeka" },
-    Chain { steps: &[Split(SEED_CODER), Bytes], name: |_| "seed-coder" },
-    Chain { steps: &[Split(EXAONE_MOE), Bytes], name: |_| "exaone-moe" },
-    Chain { steps: &[Split(JAIS2), Bytes], name: |_| "jais-2" },
-    Chain { steps: &[Split(O200K), Bytes], name: o200k },
-    Chain { steps: &[Split(TEKKEN), Bytes], name: |_| "tekken" },
-    Chain { steps: &[Split(YOUTU_SCRIPTS), Split(YOUTU), Bytes], name: |_| "youtu" },
-    Chain { steps: &[Split(KIMI), Bytes], name: |_| "kimi-k2" },
-    Chain { steps: &[Split(r"\p{N}{1,3}"), Split(MINICPM5), Bytes], name: |_| "minicpm5" },
+    Chain {
+        steps: &[Split(CL100K), Bytes],
+        names: &[
+            only("glm4", is_glm).whole(),
+            only("chatglm-bpe", is_glm),
+            // What the first Llama 3 files had; `ignore_merges` came later.
+            only("smaug-bpe", |traits| traits.has(LLAMA3_BOS) && !traits.ignores_merges()),
+            usual("llama-bpe").whole(),
+            usual("dbrx"),
+        ],
+    },
+    Chain {
+        steps: &[Split(QWEN2), Bytes],
+        names: &[
+            only("deepseek-r1-qwen", |traits| traits.has("<｜begin▁of▁sentence｜>")),
+            usual("qwen2"),
+        ],
+    },
+    Chain { steps: &[Split(BAILING), Bytes], names: &[usual("bailingmoe")] },
+    Chain { steps: &[Split(QWEN35), Bytes], names: &[usual("qwen35")] },
+    Chain { steps: &[Split(UFAKZEKA), Bytes], names: &[usual("ufakzeka")] },
+    Chain { steps: &[Split(SEED_CODER), Bytes], names: &[usual("seed-coder")] },
+    Chain { steps: &[Split(EXAONE_MOE), Bytes], names: &[usual("exaone-moe")] },
+    Chain { steps: &[Split(JAIS2), Bytes], names: &[usual("jais-2")] },
+    Chain {
+        steps: &[Split(O200K), Bytes],
+        names: &[
+            only("minimax-m2", |traits| traits.has("]~!b[")),
+            only("llama4", |traits| traits.has(LLAMA3_BOS)),
+            usual("gpt-4o"),
+            usual("granite-embed-multi-97m").whole(),
+        ],
+    },
+    Chain { steps: &[Split(TEKKEN), Bytes], names: &[usual("tekken").whole()] },
+    Chain { steps: &[Split(YOUTU_SCRIPTS), Split(YOUTU), Bytes], names: &[usual("youtu").whole()] },
+    Chain { steps: &[Split(KIMI), Bytes], names: &[usual("kimi-k2")] },
+    Chain {
+        steps: &[Split(r"\p{N}{1,3}"), Split(MINICPM5), Bytes],
+        names: &[usual("minicpm5").whole()],
+    },
     Chain {
         steps: &[Split(r"\p{N}{1,3}"), Split(CJK), Split(DEEPSEEK3), Bytes],
-        name: |_| "deepseek-v3",
+        names: &[usual("deepseek-v3")],
     },
     Chain {
         steps: &[Split(r"\p{N}{1,3}"), Split(CJK), Split(SPARK), EachDigit, Bytes],
-        name: |_| "spark2_5",
+        names: &[usual("spark2_5")],
+    },
+    Chain {
+        steps: &[DigitRuns, Split(THREES), Split(SCRIPTS), Split(DEEPSEEK3), Bytes],
+        names: &[usual("afmoe")],
     },
     Chain {
         steps: &[
@@ -113,7 +174,7 @@ pub(super) const CHAINS: &[Chain] = &[
             EachDigit,
             Bytes,
         ],
-        name: |_| "deepseek-llm",
+        names: &[usual("deepseek-llm")],
     },
     Chain {
         steps: &[
@@ -124,98 +185,123 @@ pub(super) const CHAINS: &[Chain] = &[
             EachDigit,
             Bytes,
         ],
-        name: |_| "deepseek-coder",
+        names: &[usual("deepseek-coder")],
     },
     Chain {
-        steps: &[PunctuationRuns, Gpt2Bytes, DigitRuns, Split("[0-9][0-9][0-9]")],
-        name: |_| "falcon",
+        steps: &[PunctuationRuns, Split(GPT2), Bytes, DigitRuns, Split("[0-9][0-9][0-9]")],
+        names: &[usual("falcon")],
     },
-    Chain { steps: &[EachDigit, Gpt2Bytes], name: digits },
-    Chain { steps: &[EachDigit, Split(GPT2), Bytes], name: digits },
-    Chain { steps: &[Gpt2Bytes], name: gpt2 },
-    Chain { steps: &[Split(GPT2), Bytes], name: gpt2 },
-    Chain { steps: &[Split(BLOOM), Bytes], name: |_| "bloom" },
-    Chain { steps: &[Split(BLOOM), EachDigit, Bytes], name: |_| "viking" },
-    Chain { steps: &[Split(TINY_AYA_NUMBERS), Split(O200K), Bytes], name: |_| "tiny_aya" },
+    Chain {
+        steps: &[
+            Split("<sentinel:[0-9]+>"),
+            Split("(IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z"),
+            Split(r"([\t\n]|    |  )"),
+            EachDigit,
+            EachPunctuation,
+            Split(GPT2),
+            Bytes,
+        ],
+        names: &[usual("chameleon")],
+    },
+    Chain {
+        steps: &[EachDigit, Split(GPT2), Bytes],
+        names: &[
+            only("command-r", |traits| traits.has("<BOS_TOKEN>")),
+            only("starcoder", |traits| traits.has("<fim_prefix>") && traits.has("<file_sep>")),
+            only("refact", |traits| traits.has("<fim_prefix>")),
+            usual("smollm"),
+        ],
+    },
+    Chain {
+        steps: &[Split(GPT2), Bytes],
+        names: &[
+            only("roberta-bpe", |traits| traits.processes("RobertaProcessing")),
+            only("phi-2", |traits| traits.class.is_some_and(|c| c.starts_with("CodeGenTokenizer"))),
+            only("modern-bert", |traits| traits.normalizes("NFC") && traits.has("[CLS]")),
+            only("olmo", |traits| traits.normalizes("NFC")),
+            usual("gpt-2"),
+        ],
+    },
+    Chain { steps: &[Split(BLOOM), Bytes], names: &[usual("bloom")] },
+    Chain { steps: &[Split(BLOOM), EachDigit, Bytes], names: &[usual("viking")] },
+    Chain { steps: &[DigitRuns, Split(THREES), Bytes], names: &[usual("superbpe")] },
+    Chain { steps: &[Split(TINY_AYA_NUMBERS), Split(O200K), Bytes], names: &[usual("tiny_aya")] },
     Chain {
         steps: &[SplitBefore(r"(?:\r?\n)+(?!\r?\n)"), Split(QWEN2), Bytes],
-        name: |_| "laguna",
+        names: &[usual("laguna")],
     },
 ];
 
-/// `llama-bpe` takes whole words from the vocabulary before merging; the others do not.
-fn cl100k(traits: &Traits<'_>) -> &'static str {
-    if traits.has("[gMASK]") && traits.has("<sop>") {
-        "glm4"
-    } else if traits.tokenizer.model.ignore_merges {
-        "llama-bpe"
-    } else if traits.has("<|begin_of_text|>") {
-        "smaug-bpe"
-    } else {
-        "dbrx"
-    }
-}
+/// The token that Llama 3 and 4 start with.
+const LLAMA3_BOS: &str = "<|begin_of_text|>";
 
-fn qwen2(traits: &Traits<'_>) -> &'static str {
-    if traits.has("<｜begin▁of▁sentence｜>") { "deepseek-r1-qwen" } else { "qwen2" }
-}
-
-fn o200k(traits: &Traits<'_>) -> &'static str {
-    if traits.has("]~!b[") {
-        "minimax-m2"
-    } else if traits.has("<|begin_of_text|>") {
-        "llama4"
-    } else {
-        "gpt-4o"
-    }
-}
-
-fn digits(traits: &Traits<'_>) -> &'static str {
-    if traits.has("<BOS_TOKEN>") {
-        "command-r"
-    } else if traits.has("<fim_prefix>") {
-        if traits.has("<file_sep>") { "starcoder" } else { "refact" }
-    } else {
-        "smollm"
-    }
-}
-
-fn gpt2(traits: &Traits<'_>) -> &'static str {
-    if traits.processes("RobertaProcessing") {
-        "roberta-bpe"
-    } else if traits.class.is_some_and(|class| class.starts_with("CodeGenTokenizer")) {
-        "phi-2"
-    } else if traits.normalizes("NFC") {
-        if traits.has("[CLS]") { "modern-bert" } else { "olmo" }
-    } else {
-        "gpt-2"
-    }
+fn is_glm(traits: &Traits<'_>) -> bool {
+    traits.has("[gMASK]") && traits.has("<sop>")
 }
 
 impl Chain {
-    /// Whether these are the steps.
-    pub(super) fn fits(&self, steps: &[Step]) -> bool {
-        self.steps.len() == steps.len() && self.steps.iter().zip(steps).all(|(a, b)| same(a, b))
+    /// Whether these are the steps: spelled alike, or in a spelling that comes to the same.
+    pub(super) fn fits(&self, steps: &[Step], spelling: Spelling) -> bool {
+        self.steps.len() == steps.len()
+            && self.steps.iter().zip(steps).all(|(a, b)| same(a, b, spelling))
+    }
+
+    /// The name for a vocabulary that is split like this: one for its kind of model if there is one,
+    /// then the usual one. Of both, one that merges as the file says, or the one where that makes no
+    /// difference; `None` if there is no such name.
+    pub(super) fn name(&self, traits: &Traits<'_>) -> Option<&'static str> {
+        let fits = |name: &&Name| name.when.is_some_and(|when| when(traits));
+        let usual = |name: &&Name| name.when.is_none();
+        let exact = |name: &&Name| name.ignores_merges == traits.ignores_merges();
+        let same = |name: &&Name| exact(name) || !traits.merging_matters();
+        let names = || self.names.iter();
+        names()
+            .filter(fits)
+            .find(exact)
+            .or_else(|| names().filter(fits).find(same))
+            .or_else(|| names().filter(usual).find(exact))
+            .or_else(|| names().filter(usual).find(same))
+            .map(|name| name.name)
+    }
+
+    /// The name that comes closest, if none fits.
+    pub(super) fn closest(&self, traits: &Traits<'_>) -> &'static str {
+        let first = || self.names.first().map_or("default", |name| name.name);
+        let usual = || self.names.iter().find(|name| name.when.is_none()).map(|name| name.name);
+        self.name(traits).or_else(usual).unwrap_or_else(first)
     }
 
     /// How alike the steps are, from 0 to 1.
     pub(super) fn likeness(&self, steps: &[Step]) -> f64 {
         let pairs = self.steps.iter().zip(steps);
-        let sum: f64 = pairs.map(|(a, b)| if same(a, b) { 1.0 } else { text_likeness(a, b) }).sum();
+        let alike = |(a, b)| if same(a, b, Spelling::Loose) { 1.0 } else { text_likeness(a, b) };
+        let sum: f64 = pairs.map(alike).sum();
         sum / self.steps.len().max(steps.len()) as f64
     }
 }
 
+/// How patterns are compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Spelling {
+    /// By [`canonical`].
+    Exact,
+    /// By [`loose`] too.
+    Loose,
+}
+
 /// Whether a step of the table is that step of a file.
-fn same(table: &Step<&str>, file: &Step) -> bool {
+fn same(table: &Step<&str>, file: &Step, spelling: Spelling) -> bool {
     match (table, file) {
-        (Split(a), Split(b)) | (SplitBefore(a), SplitBefore(b)) => canonical(a) == *b,
+        (Split(a), Split(b)) | (SplitBefore(a), SplitBefore(b)) => {
+            let a = canonical(a);
+            a == *b || (spelling == Spelling::Loose && loose(&a) == loose(b))
+        }
         (SplitLike(part), Split(b)) => b.starts_with(r"\s?[A-Z") && b.contains(part),
         (EachDigit, EachDigit)
         | (DigitRuns, DigitRuns)
+        | (EachPunctuation, EachPunctuation)
         | (PunctuationRuns, PunctuationRuns)
-        | (Bytes, Bytes)
-        | (Gpt2Bytes, Gpt2Bytes) => true,
+        | (Bytes, Bytes) => true,
         _ => false,
     }
 }

@@ -1,10 +1,11 @@
-//! Pre-tokenizer names that the reference runtime knows for byte-level BPE.
+//! Pre-tokenizer names that the reference runtime knows.
 
-use gmat_core::Result;
 use gmat_core::registry::unknown;
+use gmat_core::token::TokenizerOptions;
+use gmat_core::{Error, Result};
 
-/// The names, sorted. Source: the runtime's look-up of `tokenizer.ggml.pre`.
-const NAMES: [&str; 90] = [
+/// The names for BPE, sorted. Source: the runtime's look-up of `tokenizer.ggml.pre`.
+pub(crate) const NAMES: [&str; 91] = [
     "a.x-4.0",
     "afmoe",
     "bailingmoe",
@@ -31,6 +32,7 @@ const NAMES: [&str; 90] = [
     "gemma4",
     "gigachat",
     "glm4",
+    "glm5",
     "gpt-2",
     "gpt-4o",
     "gpt3-finnish",
@@ -97,7 +99,42 @@ const NAMES: [&str; 90] = [
     "youtu",
 ];
 
-/// Whether the runtime knows the name.
+/// The name for WordPiece. The runtime has one way to split for all of it and reads no name; this is
+/// what the reference converter calls BERT's.
+pub(crate) const BERT: &str = "bert-bge";
+
+/// That name and the others of that converter for WordPiece.
+pub(crate) const WORDPIECE: [&str; 4] = [BERT, "bert-bge-large", "default", "jina-v2-en"];
+
+/// The name for WordPiece, forced or not.
+///
+/// # Errors
+/// `Config` if the forced one is not for WordPiece.
+pub(crate) fn wordpiece(options: &TokenizerOptions) -> Result<&'static str> {
+    match options.pre.as_deref() {
+        None => Ok(BERT),
+        Some(name) => WORDPIECE
+            .into_iter()
+            .find(|known| *known == name)
+            .ok_or_else(|| unknown("pre-tokenizer for WordPiece", name, WORDPIECE.into_iter())),
+    }
+}
+
+/// Refuses to force anything on vocabularies that need no name.
+///
+/// # Errors
+/// `Config` if a name other than `default` is forced.
+pub(crate) fn none(options: &TokenizerOptions) -> Result<()> {
+    match options.pre.as_deref() {
+        None | Some("default") => Ok(()),
+        Some(name) => Err(Error::config(format!(
+            "`--pre {name}` is for byte-level BPE; this tokenizer works on characters"
+        ))
+        .with_hint("leave `--pre` away, or use `--pre default`")),
+    }
+}
+
+/// Whether the runtime knows the name for BPE.
 ///
 /// # Errors
 /// `Config`, with the nearest known name.

@@ -9,9 +9,10 @@ use std::iter::Peekable;
 use std::str::Chars;
 
 /// Contractions of English, in the two spellings found.
-const CONTRACTIONS: [(&str, &str); 2] = [
+const CONTRACTIONS: [(&str, &str); 3] = [
     ("(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])", "(?i:'s|'t|'re|'ve|'m|'ll|'d)"),
     ("'(?i:[sdmt]|ll|ve|re)", "(?i:'s|'t|'re|'ve|'m|'ll|'d)"),
+    ("'(?:[sdmt]|ll|ve|re)|", "'s|'t|'re|'ve|'m|'ll|'d|"),
 ];
 
 /// Classes within classes that are looked into.
@@ -52,6 +53,26 @@ pub(crate) fn canonical(pattern: &str) -> String {
         }
     }
     out
+}
+
+/// A canonical pattern without differences at its end that change no split: how the last white space
+/// of a run is told apart from the rest.
+///
+/// `\s*[\r\n]` backtracks to the last line end just as `\s*[\r\n]+` does; after `\s+(?!\S)` only single
+/// spaces are left, which are pieces of their own matched or not; `\s+$` matches only what
+/// `\s+(?!\S)` would.
+pub(crate) fn loose(canonical: &str) -> String {
+    let text = canonical.replace(r"|\s*[\n\r]|", r"|\s*[\n\r]+|");
+    let end = text.strip_suffix(r"|\s+").or_else(|| text.strip_suffix(r"|\s"));
+    let mut text = match end {
+        Some(rest) if rest.ends_with(r"|\s+(?!\S)") => rest.to_owned(),
+        _ => text,
+    };
+    // Before line ends it would take them along.
+    if let Some(rest) = text.strip_suffix(r"|\s+$|\s+(?!\S)") {
+        text = format!(r"{rest}|\s+(?!\S)");
+    }
+    text
 }
 
 /// What stands between braces, up to and without the closing one.
@@ -207,6 +228,21 @@ mod tests {
             (r"[\p{L}&&[^\p{Han}]]", r"[\p{L}\p{Han}]"),
         ] {
             assert_ne!(canonical(a), canonical(b), "{a} and {b}");
+        }
+    }
+
+    #[test]
+    fn ends_that_split_alike_are_alike() {
+        let alike = |a: &str, b: &str| loose(&canonical(a)) == loose(&canonical(b));
+        assert!(alike(r"a|\s*[\r\n]+|\s+(?!\S)|\s+", r"a|\s*[\n\r]|\s+(?!\S)|\s"));
+        assert!(alike(r"a|\s+(?!\S)", r"a|\s+(?!\S)|\s+"));
+        assert!(alike(
+            r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++|\s++$|\s+(?!\S)|\s",
+            r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+|\s+(?!\S)|\s+"
+        ));
+        for (a, b) in [(r"a|\s+", "a"), (r"a|\s+$|\s*[\r\n]+|\s+(?!\S)", r"a|\s*[\r\n]+|\s+(?!\S)")]
+        {
+            assert!(!alike(a, b), "{a} and {b}");
         }
     }
 

@@ -10,15 +10,14 @@ use std::collections::{HashMap, HashSet};
 
 use gmat_core::arch::Score;
 use gmat_core::config::ModelConfig;
-use gmat_core::format::gguf::Value as MetaValue;
 use gmat_core::token::{FileSet, TokenizerOptions, TokenizerSource, Vocab};
 use gmat_core::{Error, Result, ResultExt, register_tokenizer};
 
+use crate::hf::complete::{Files, complete};
 use crate::hf::config::TokenizerConfig;
-use crate::hf::json::{self, Merges, Model, Outline, Tokenizer, VocabList, kind, parts};
+use crate::hf::json::{self, Merges, Model, Outline, Tokenizer, VocabList};
 use crate::hf::rows::Rows;
-use crate::hf::special::specials;
-use crate::hf::{added, quirks, template};
+use crate::hf::{added, quirks};
 use crate::pre;
 
 /// The reader.
@@ -29,6 +28,14 @@ register_tokenizer!(HfBpe);
 impl TokenizerSource for HfBpe {
     fn name(&self) -> &'static str {
         "hf-bpe"
+    }
+
+    fn summary(&self) -> &'static str {
+        "byte-level BPE, from tokenizer.json"
+    }
+
+    fn pre_tokenizers(&self) -> &'static [&'static str] {
+        &pre::NAMES
     }
 
     fn score(&self, files: &dyn FileSet) -> Result<Score> {
@@ -72,19 +79,10 @@ impl TokenizerSource for HfBpe {
                 pre::recognise(&tokenizer, names.class(), &has)?.to_owned()
             }
         };
-        let specials = specials(Some(&tokenizer), &names, config, None)?;
-        vocab.special = specials.ids;
-        (vocab.add_bos, vocab.add_eos, vocab.add_sep) =
-            (specials.add_bos, specials.add_eos, specials.add_sep);
-        vocab.templates = template::templates(files, names.value("chat_template"))?;
-        let lowercase = parts(&tokenizer.normalizer, "normalizers")
-            .iter()
-            .any(|part| kind(part) == "Lowercase");
-        if lowercase {
-            let key = "tokenizer.ggml.normalizer.lowercase".to_owned();
-            vocab.extra.push((key, MetaValue::Bool(true)));
-        }
-        quirks::apply(&mut vocab, false, config, &names)?;
+        let from = Files { files, tokenizer: Some(&tokenizer), names: &names, model: config };
+        complete(&mut vocab, &from, None)?;
+        // RoBERTa and its kin are encoders with this kind of tokenizer.
+        quirks::token_types(&mut vocab, config, false)?;
         Ok(vocab)
     }
 }

@@ -17,11 +17,13 @@ use gmat_core::token::{FileSet, Token, TokenKind, TokenizerOptions, TokenizerSou
 use gmat_core::{Error, Result, ResultExt, register_tokenizer};
 use serde_json::Value;
 
+use crate::hf::added;
+use crate::hf::complete::{Files, complete};
 use crate::hf::config::TokenizerConfig;
 use crate::hf::json::{self, Merges, Outline, Tokenizer, VocabList, kind, parts};
 use crate::hf::rows::Rows;
-use crate::hf::special::specials;
-use crate::hf::{added, quirks, template};
+use crate::hf::spaces::prepends;
+use crate::pre;
 
 /// Score of added tokens, as for SentencePiece models.
 const ADDED_SCORE: f32 = -1_000.0;
@@ -37,6 +39,10 @@ register_tokenizer!(HfSpm);
 impl TokenizerSource for HfSpm {
     fn name(&self) -> &'static str {
         "hf-spm"
+    }
+
+    fn summary(&self) -> &'static str {
+        "BPE on characters with bytes as fallback, from tokenizer.json"
     }
 
     fn score(&self, files: &dyn FileSet) -> Result<Score> {
@@ -58,11 +64,7 @@ impl TokenizerSource for HfSpm {
     ) -> Result<Vocab> {
         let tokenizer = Tokenizer::read(files)?
             .ok_or_else(|| Error::malformed(format!("there is no `{}`", json::FILE)))?;
-        if options.pre.as_deref().is_some_and(|pre| pre != "default") {
-            return Err(Error::config(
-                "`--pre` is for byte-level BPE; this tokenizer works on characters",
-            ));
-        }
+        pre::none(options)?;
         let names = TokenizerConfig::read(files)?;
         let rows = config.u64(&["vocab_size"])?;
         let place = || format!("file `{}`", json::FILE);
@@ -86,13 +88,9 @@ impl TokenizerSource for HfSpm {
         }
         vocab.sorted_ids().context(place)?;
         let rows = rows.unwrap_or(vocab.tokens.len() as u64);
-        let specials = specials(Some(&tokenizer), &names, config, Some(rows))?;
-        vocab.special = specials.ids;
-        (vocab.add_bos, vocab.add_eos, vocab.add_sep) =
-            (specials.add_bos, specials.add_eos, specials.add_sep);
-        vocab.templates = template::templates(files, names.value("chat_template"))?;
         vocab.add_space_prefix = prefix;
-        quirks::apply(&mut vocab, true, config, &names)?;
+        let from = Files { files, tokenizer: Some(&tokenizer), names: &names, model: config };
+        complete(&mut vocab, &from, Some(rows))?;
         Ok(vocab)
     }
 }
@@ -123,12 +121,7 @@ fn space_prefix(tokenizer: &Tokenizer) -> Result<Option<bool>> {
         match kind(part) {
             "Metaspace" => {
                 marked = true;
-                let old = part.get("add_prefix_space").and_then(Value::as_bool).unwrap_or(true);
-                prefixed |= match text(part, "prepend_scheme").as_deref() {
-                    Some("never") => false,
-                    Some("always" | "first") => true,
-                    _ => old,
-                };
+                prefixed |= prepends(part);
             }
             // Splits at spaces, of which the normalizer has left none.
             "Split"
@@ -177,7 +170,7 @@ fn score(
     rest.sort_unstable_by_key(|(_, id)| *id);
     let mut next = ranks.len();
     for (text, id) in rest {
-        let (kind, score) = if is_byte(text) {
+        let (kind, score) = if added::is_byte(text) {
             (TokenKind::Byte, 0.0)
         } else if Some(text.as_str()) == unknown {
             (TokenKind::Unknown, 0.0)
@@ -192,11 +185,4 @@ fn score(
         rows.put(*id, Token { text: text.clone().into_bytes(), score, kind, added: false });
     }
     Ok(())
-}
-
-/// Whether a token stands for a byte: `<0x0A>`.
-fn is_byte(text: &str) -> bool {
-    text.strip_prefix("<0x")
-        .and_then(|text| text.strip_suffix('>'))
-        .is_some_and(|hex| hex.len() == 2 && hex.bytes().all(|digit| digit.is_ascii_hexdigit()))
 }

@@ -3,27 +3,25 @@
 //! Reads: `tokenizer.model`, `added_tokens.json`, `tokenizer_config.json`, `tokenizer.json` (its added
 //! tokens and post-processor), `chat_template.jinja` and the like, `config.json`.
 //! Gives: model `llama`; tokens with U+2581 for spaces, scores, byte tokens; no merges.
-//! Definition: `sentencepiece_model.proto` of SentencePiece, and what the reference converter makes
-//! of it. Unigram models are refused: their runtime needs other keys.
+//! Definition: [`crate::spm`], and what the reference converter makes
+//! of it. Unigram models are [`super::unigram`]'s.
 
 use gmat_core::arch::Score;
 use gmat_core::config::ModelConfig;
 use gmat_core::token::{FileSet, Token, TokenKind, TokenizerOptions, TokenizerSource, Vocab};
 use gmat_core::{Error, Result, ResultExt, register_tokenizer};
 
-use crate::hf::added::{added_tokens_json, looks_special, spaces};
+use crate::hf::added::{self, added_tokens_json};
+use crate::hf::complete::{Files, complete};
 use crate::hf::config::TokenizerConfig;
 use crate::hf::json::Tokenizer;
+use crate::hf::quirks;
 use crate::hf::rows::Rows;
-use crate::hf::special::specials;
-use crate::hf::{quirks, template};
-use crate::protobuf::{Field, Message};
+use crate::pre;
+use crate::spm::{self, Algorithm, Model};
 
 /// Name of the file.
 const FILE: &str = "tokenizer.model";
-
-/// Names that Unigram models have.
-const UNIGRAM: [&str; 2] = ["spiece.model", "sentencepiece.bpe.model"];
 
 /// Score of rows without a token.
 const PADDING_SCORE: f32 = -10_000.0;
@@ -41,20 +39,19 @@ impl TokenizerSource for SentencePiece {
         "sentencepiece"
     }
 
+    fn summary(&self) -> &'static str {
+        "SentencePiece BPE, from tokenizer.model"
+    }
+
     fn score(&self, files: &dyn FileSet) -> Result<Score> {
-        if let Some(bytes) = files.read(FILE)?
-            && Message::new(&bytes).next().is_ok_and(|field| {
-                matches!(field, Some((1, Field::Bytes(piece))) if Piece::parse(piece).is_ok())
-            })
-        {
-            // A class that works on bytes says that this file is not what the model was trained with.
-            let class = TokenizerConfig::read(files)?;
-            let other = class.class() == Some("GPT2Tokenizer");
-            return Ok(if other { Score::Fallback } else { Score::Certain });
+        let algorithm = files.read(FILE)?.as_deref().and_then(spm::sniff);
+        if algorithm != Some(Algorithm::Bpe) {
+            return Ok(Score::No);
         }
-        let names = files.names();
-        let unigram = UNIGRAM.iter().any(|name| names.iter().any(|other| other == name));
-        Ok(if unigram { Score::Fallback } else { Score::No })
+        // A class that works on bytes says that this file is not what the model was trained with.
+        let class = TokenizerConfig::read(files)?;
+        let other = class.class() == Some("GPT2Tokenizer");
+        Ok(if other { Score::Fallback } else { Score::Certain })
     }
 
     fn read(
@@ -63,22 +60,17 @@ impl TokenizerSource for SentencePiece {
         config: &ModelConfig,
         options: &TokenizerOptions,
     ) -> Result<Vocab> {
-        let bytes = files.read(FILE)?.ok_or_else(|| {
-            Error::unsupported(format!(
-                "there is no `{FILE}`; the Unigram models in `{}` are not supported",
-                UNIGRAM.join("` or `")
-            ))
-        })?;
+        let bytes =
+            files.read(FILE)?.ok_or_else(|| Error::malformed(format!("there is no `{FILE}`")))?;
         let model = Model::parse(&bytes).context(|| format!("file `{FILE}`"))?;
         drop(bytes);
-        if options.pre.as_deref().is_some_and(|pre| pre != "default") {
-            return Err(Error::config(
-                "`--pre` is for byte-level BPE; SentencePiece models have no pre-tokenizer",
-            ));
+        if model.algorithm != Algorithm::Bpe {
+            return Err(Error::malformed(format!("`{FILE}` is not a BPE model")));
         }
+        pre::none(options)?;
         let names = TokenizerConfig::read(files)?;
         let json = Tokenizer::read(files)?;
-        let rows = config.u64(&["vocab_size_per_layer_input", "vocab_size"])?;
+        let rows = config.u64(&["vocab_size"])?;
         let fits = |id: u32| rows.is_none_or(|rows| u64::from(id) < rows);
 
         let mut tokens = Rows::default();
@@ -89,7 +81,7 @@ impl TokenizerSource for SentencePiece {
         }
         for (text, id) in added_tokens_json(files)? {
             if fits(id) {
-                tokens.put(id, added(text, TokenKind::UserDefined));
+                tokens.put(id, plain(text));
             }
         }
         let phi3 = quirks::is_phi3(config);
@@ -101,16 +93,14 @@ impl TokenizerSource for SentencePiece {
             if !fits(token.id) {
                 continue;
             }
+            let id = token.id;
             // Phi-3's converter takes tokens as they are listed.
-            let control = token.special || (!phi3 && looks_special(&token.content));
-            let (text, kind) = if control {
-                (token.content, TokenKind::Control)
-            } else if phi3 {
-                (token.content, TokenKind::UserDefined)
+            let row = if phi3 && !token.special {
+                plain(token.content)
             } else {
-                (spaces(&token.content), TokenKind::UserDefined)
+                added::token(token, ADDED_SCORE)
             };
-            tokens.put(token.id, added(text, kind));
+            tokens.put(id, row);
         }
 
         let mut vocab = Vocab::new("llama");
@@ -118,127 +108,17 @@ impl TokenizerSource for SentencePiece {
         vocab.tokens = tokens.finish(PADDING_SCORE)?;
         vocab.sorted_ids()?;
         let rows = rows.unwrap_or(vocab.tokens.len() as u64);
-        let specials = specials(json.as_ref(), &names, config, Some(rows))?;
-        vocab.special = specials.ids;
-        (vocab.add_bos, vocab.add_eos, vocab.add_sep) =
-            (specials.add_bos, specials.add_eos, specials.add_sep);
-        vocab.templates = template::templates(files, names.value("chat_template"))?;
         if !model.dummy_prefix {
             // Runtimes put a space in front of the text unless told otherwise.
             vocab.add_space_prefix = Some(false);
         }
-        quirks::apply(&mut vocab, true, config, &names)?;
+        let from = Files { files, tokenizer: json.as_ref(), names: &names, model: config };
+        complete(&mut vocab, &from, Some(rows))?;
         Ok(vocab)
     }
 }
 
-fn added(text: String, kind: TokenKind) -> Token {
+fn plain(text: String) -> Token {
+    let kind = TokenKind::UserDefined;
     Token { text: text.into_bytes(), score: ADDED_SCORE, kind, added: true }
-}
-
-/// What is used of a `ModelProto`.
-struct Model {
-    pieces: Vec<Piece>,
-    /// Whether a space is put in front of the text.
-    dummy_prefix: bool,
-}
-
-/// A `SentencePiece`.
-struct Piece {
-    text: String,
-    score: f32,
-    kind: TokenKind,
-}
-
-impl Model {
-    fn parse(bytes: &[u8]) -> Result<Self> {
-        let mut model = Self { pieces: Vec::new(), dummy_prefix: true };
-        // Unigram is the default of the format.
-        let mut algorithm = 1;
-        let mut message = Message::new(bytes);
-        while let Some((number, field)) = message.next()? {
-            match (number, field) {
-                (1, Field::Bytes(piece)) => {
-                    let id = model.pieces.len();
-                    model.pieces.push(Piece::parse(piece).context(|| format!("piece {id}"))?);
-                }
-                (2, Field::Bytes(trainer)) => {
-                    algorithm = enum_field(trainer, 3)?.unwrap_or(algorithm);
-                }
-                (3, Field::Bytes(normalizer)) => {
-                    model.dummy_prefix = enum_field(normalizer, 3)? != Some(0);
-                }
-                _ => {}
-            }
-        }
-        if model.pieces.is_empty() {
-            return Err(Error::malformed("a SentencePiece model without pieces"));
-        }
-        match algorithm {
-            2 => Ok(model),
-            other => Err(Error::unsupported(format!(
-                "a SentencePiece model of the kind {}; only BPE is supported",
-                match other {
-                    1 => "Unigram".to_owned(),
-                    3 => "Word".to_owned(),
-                    4 => "Char".to_owned(),
-                    other => other.to_string(),
-                }
-            ))),
-        }
-    }
-}
-
-/// The last value of an integer field of a message.
-fn enum_field(bytes: &[u8], wanted: u64) -> Result<Option<u64>> {
-    let mut message = Message::new(bytes);
-    let mut found = None;
-    while let Some((number, field)) = message.next()? {
-        if let (true, Field::Varint(value)) = (number == wanted, field) {
-            found = Some(value);
-        }
-    }
-    Ok(found)
-}
-
-impl Piece {
-    fn parse(bytes: &[u8]) -> Result<Self> {
-        let mut piece = Self { text: String::new(), score: 0.0, kind: TokenKind::Normal };
-        let mut message = Message::new(bytes);
-        while let Some((number, field)) = message.next()? {
-            match (number, field) {
-                (1, Field::Bytes(text)) => {
-                    piece.text = std::str::from_utf8(text)
-                        .map_err(|error| Error::malformed("text is not UTF-8").with_source(error))?
-                        .to_owned();
-                }
-                (2, Field::Fixed32(bits)) => piece.score = f32::from_le_bytes(bits),
-                (3, Field::Varint(kind)) => {
-                    piece.kind = match kind {
-                        // Pieces that the trainer was told to keep are merged like any other.
-                        1 | 4 => TokenKind::Normal,
-                        2 => TokenKind::Unknown,
-                        3 => TokenKind::Control,
-                        5 => TokenKind::Unused,
-                        6 => TokenKind::Byte,
-                        other => {
-                            return Err(Error::unsupported(format!("a piece of type {other}")));
-                        }
-                    };
-                }
-                _ => {}
-            }
-        }
-        if piece.text.is_empty() || !piece.score.is_finite() {
-            return Err(Error::malformed(format!(
-                "text `{}` with score {}",
-                piece.text, piece.score
-            )));
-        }
-        Ok(piece)
-    }
-
-    fn into_token(self) -> Token {
-        Token { text: self.text.into_bytes(), score: self.score, kind: self.kind, added: false }
-    }
 }

@@ -19,10 +19,11 @@ use gmat_core::token::{
 };
 use gmat_core::{Error, Result, ResultExt, register_tokenizer};
 
+use crate::base64;
+use crate::hf::complete::{Files, complete};
 use crate::hf::config::TokenizerConfig;
 use crate::hf::rows::Rows;
-use crate::hf::special::specials;
-use crate::hf::{bytes, json, quirks, template};
+use crate::hf::{bytes, json};
 use crate::pre;
 
 /// The longest token accepted, in bytes; real ones have some hundreds at most.
@@ -43,6 +44,14 @@ register_tokenizer!(Tiktoken);
 impl TokenizerSource for Tiktoken {
     fn name(&self) -> &'static str {
         "tiktoken"
+    }
+
+    fn summary(&self) -> &'static str {
+        "byte-level BPE, from tiktoken ranks"
+    }
+
+    fn pre_tokenizers(&self) -> &'static [&'static str] {
+        &pre::NAMES
     }
 
     fn score(&self, files: &dyn FileSet) -> Result<Score> {
@@ -88,10 +97,8 @@ impl TokenizerSource for Tiktoken {
         vocab.tokens = tokens.finish(0.0)?;
         vocab.sorted_ids().context(place)?;
         vocab.merges = merges(&ranks);
-        let found = specials(None, &names, config, None)?;
-        vocab.special = found.ids;
-        (vocab.add_bos, vocab.add_eos, vocab.add_sep) =
-            (found.add_bos, found.add_eos, found.add_sep);
+        let from = Files { files, tokenizer: None, names: &names, model: config };
+        complete(&mut vocab, &from, None)?;
         let id_of =
             |wanted: &str| special.iter().find(|(_, text)| text == wanted).map(|(id, _)| *id);
         for role in [Special::Bos, Special::Eos] {
@@ -106,8 +113,6 @@ impl TokenizerSource for Tiktoken {
                 vocab.special.entry(role).or_insert(id);
             }
         }
-        vocab.templates = template::templates(files, names.value("chat_template"))?;
-        quirks::apply(&mut vocab, false, config, &names)?;
         Ok(vocab)
     }
 }
@@ -148,6 +153,7 @@ fn pre_name(file: &str, config: &ModelConfig, options: &TokenizerOptions) -> Res
         ("chatglm" | "glm4", _) => "chatglm-bpe",
         ("hunyuan" | "hunyuan_v1_moe", _) => "hunyuan",
         ("hunyuan_v1_dense", _) => "hunyuan-dense",
+        ("stablelm" | "stablelm_epoch", _) => "stablelm2",
         ("dbrx", _) | (_, "cl100k_base.tiktoken") => "dbrx",
         ("llama", _) => "llama-bpe",
         ("gpt_oss", _) | (_, "o200k_base.tiktoken") => "gpt-4o",
@@ -204,35 +210,7 @@ fn parse(bytes: &[u8]) -> Result<Vec<(Vec<u8>, u32)>> {
 fn entry(line: &[u8]) -> Option<(Vec<u8>, u32)> {
     let line = std::str::from_utf8(line).ok()?.trim();
     let (token, rank) = line.split_once(' ')?;
-    Some((base64(token)?, rank.trim().parse().ok()?))
-}
-
-/// Decodes base64 with padding (RFC 4648, section 4).
-fn base64(text: &str) -> Option<Vec<u8>> {
-    let (quads, []) = text.as_bytes().as_chunks::<4>() else { return None };
-    let mut out = Vec::with_capacity(quads.len() * 3);
-    for (index, quad) in quads.iter().enumerate() {
-        let padding = quad.iter().rev().take_while(|byte| **byte == b'=').count();
-        if padding > 2 || (padding > 0 && index + 1 != quads.len()) {
-            return None;
-        }
-        let mut bits = 0u32;
-        for byte in quad.iter().take(4 - padding) {
-            let digit = match byte {
-                b'A'..=b'Z' => byte - b'A',
-                b'a'..=b'z' => byte - b'a' + 26,
-                b'0'..=b'9' => byte - b'0' + 52,
-                b'+' => 62,
-                b'/' => 63,
-                _ => return None,
-            };
-            bits = bits << 6 | u32::from(digit);
-        }
-        bits <<= 6 * padding;
-        let [_, bytes @ ..] = bits.to_be_bytes();
-        out.extend(bytes.iter().take(3 - padding));
-    }
-    Some(out)
+    Some((base64::decode(token)?, rank.trim().parse().ok()?))
 }
 
 /// Special tokens by id: those of the config, and those that only the model's own code names.
@@ -327,22 +305,6 @@ fn two_parts(token: &[u8], limit: u32, ranks: &HashMap<&[u8], u32>) -> Option<us
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn base64_is_decoded() {
-        for (text, bytes) in [
-            ("", &b""[..]),
-            ("YQ==", b"a"),
-            ("YWI=", b"ab"),
-            ("YWJj", b"abc"),
-            ("/+8=", b"\xff\xef"),
-        ] {
-            assert_eq!(base64(text).as_deref(), Some(bytes));
-        }
-        for text in ["Y", "YQ=", "YQ", "Y===", "YQ==YQ==", "Y!==", "===="] {
-            assert_eq!(base64(text), None, "{text}");
-        }
-    }
 
     #[test]
     fn merges_are_rebuilt() {

@@ -256,6 +256,12 @@ impl Taken {
         !self.transposed && (self.inner > 1 || self.whole)
     }
 
+    /// Whether blocks of so many elements of a row stay whole.
+    #[must_use]
+    pub fn keeps_blocks(&self, elems: u64) -> bool {
+        !self.transposed && self.inner.is_multiple_of(elems.max(1))
+    }
+
     /// For transposing views: elements of one output slice, and of one of its rows.
     #[must_use]
     pub fn transposed_slice(&self) -> Option<(u64, u64)> {

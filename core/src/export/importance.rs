@@ -142,7 +142,8 @@ impl<'a> Weighing<'a> {
         Self { importance, file_type, allow_unweighted, found: 0, unweighted, mismatched }
     }
 
-    /// The weights of a tensor of that GGUF name and dimensions (fastest first).
+    /// The weights of a tensor of that GGUF name and dimensions (fastest first); one that is `copied`
+    /// as it is stored needs none.
     ///
     /// # Errors
     /// `Shape` if its importance has another size; `Config` if the type needs importance and there
@@ -152,10 +153,11 @@ impl<'a> Weighing<'a> {
         name: &str,
         dims: &[u64],
         quant: &dyn QuantType,
+        copied: bool,
     ) -> Result<Weights> {
         let entry = self.importance.and_then(|i| Some((i, i.matrix.values(name)?)));
         self.found += usize::from(entry.is_some());
-        if quant.block().elems == 1 {
+        if copied || quant.block().elems == 1 {
             return Ok(Weights::None);
         }
         let slices = Slices::of(dims)?;
@@ -295,7 +297,7 @@ mod tests {
         let one = |given: bool, allow, name: &str, quant: &Fake| {
             let importance = given.then_some(&importance);
             let mut weighing = Weighing::new(importance, FileType::Q4KM, allow);
-            let weights = weighing.weights(name, &[64, 8], quant);
+            let weights = weighing.weights(name, &[64, 8], quant, false);
             let (mut notes, mut warnings) = (Vec::new(), Vec::new());
             weighing.finish(&mut notes, &mut warnings);
             (weights, notes.len(), warnings.len())
@@ -335,7 +337,7 @@ mod tests {
             assert!(hint.contains("--allow-unweighted") && hint.contains("--imatrix") != given);
         }
         let mut weighing = Weighing::new(Some(&importance), FileType::Q4KM, true);
-        let error = weighing.weights("w", &[64, 8, 2], &ignoring).unwrap_err();
+        let error = weighing.weights("w", &[64, 8, 2], &ignoring, false).unwrap_err();
         assert!(error.message().contains("64 values") && error.message().contains("2 x 64"));
     }
 

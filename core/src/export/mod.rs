@@ -15,6 +15,7 @@ mod damage;
 mod explain;
 mod fit;
 mod importance;
+mod keep;
 mod model;
 mod pieces;
 mod plan;

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::arch::{Change, Taken};
+use crate::block::GroupShape;
 use crate::decode::RowDecoder;
 use crate::error::{Error, Result, ResultExt};
 use crate::export::model;
@@ -10,7 +11,7 @@ use crate::format::store::{Index, checksum, damaged, matrix};
 use crate::limits::GROUP_VALUES;
 use crate::pipeline::Buffers;
 use crate::registry::Registry;
-use crate::tensor::{DType, mem_len};
+use crate::tensor::{BlockSize, DType, mem_len};
 
 /// Values of a unit whose rows are columns of a larger matrix: every such unit decodes the whole
 /// matrix, so it should be large.
@@ -25,6 +26,8 @@ pub(crate) struct Piece {
     pub(crate) name: String,
     taken: Taken,
     change: Change,
+    /// Whether its bytes are written as they are stored.
+    copied: bool,
     /// The rows that it is in the output.
     pub(crate) rows: Range<u64>,
     /// Elements of such a row.
@@ -51,12 +54,11 @@ impl Piece {
             .with_hint("import without it (`\"include\": false`)"));
         }
         let format = RowDecoder::new(&index, registry)?;
-        // Rows of vectors are single elements here, whatever blocks the source has.
         let (rows, cols) = matrix(piece.taken.shape(), DType::F32);
         let (taken, change) = (piece.taken.clone(), piece.change);
         let name = piece.record.name.clone();
         let rows = first..first.saturating_add(rows);
-        Ok(Self { index: Box::new(index), format, name, taken, change, rows, cols })
+        Ok(Self { index: Box::new(index), format, name, taken, change, copied, rows, cols })
     }
 
     /// The rows of the output that are computed together with row `start`, as a range from there.
@@ -142,9 +144,60 @@ impl Piece {
         bytes: &[u8],
         buffers: &Buffers,
     ) -> Result<Vec<f32>> {
-        let out = self.elements(rows);
-        let needed = self.taken.needed(&out);
-        let mut values = buffers.values(mem_len(out.end - out.start)?);
+        let elements = self.elements(rows);
+        let mut values = buffers.values(mem_len(elements.end - elements.start)?);
+        let mut whole = buffers.values(0);
+        let one = BlockSize { elems: 1, bytes: 1 };
+        let decode = |own: &[u8], shape, to: &mut [f32]| self.format.decode(own, shape, to);
+        self.gather(rows, groups, bytes, one, &mut values, &mut whole, decode)?;
+        buffers.put_values(whole);
+        self.change.apply(&mut values);
+        Ok(values)
+    }
+
+    /// The bytes of some rows of the output, as they are stored, if they are to be copied; every row
+    /// group touched is checked first.
+    ///
+    /// # Errors
+    /// As [`Self::values`].
+    pub(crate) fn blocks(
+        &self,
+        rows: &Range<u64>,
+        groups: &Range<usize>,
+        bytes: &[u8],
+        buffers: &Buffers,
+    ) -> Result<Option<Vec<u8>>> {
+        if !self.copied {
+            return Ok(None);
+        }
+        let elements = self.elements(rows);
+        let block = self.index.dtype.block();
+        let len = block.len_of(elements.end - elements.start);
+        let mut blocks = buffers.bytes();
+        blocks.resize(mem_len(len.ok_or_else(outside)?)?, 0);
+        let mut whole = buffers.bytes();
+        let restore = |own: &[u8], shape, to: &mut [u8]| self.format.restore(own, shape, to);
+        self.gather(rows, groups, bytes, block, &mut blocks, &mut whole, restore)?;
+        buffers.put(whole);
+        Ok(Some(blocks))
+    }
+
+    /// Fills `out` with some rows of the output; `decode` makes `block.bytes` items of as many
+    /// elements as a block has.
+    #[expect(clippy::too_many_arguments, reason = "two callers, just above")]
+    fn gather<T: Copy + Default>(
+        &self,
+        rows: &Range<u64>,
+        groups: &Range<usize>,
+        bytes: &[u8],
+        block: BlockSize,
+        out: &mut [T],
+        whole: &mut Vec<T>,
+        decode: impl Fn(&[u8], GroupShape, &mut [T]) -> Result<()>,
+    ) -> Result<()> {
+        let items = |elements: u64| mem_len(elements / block.elems as u64 * block.bytes as u64);
+        let wanted = self.elements(rows);
+        let needed = self.taken.needed(&wanted);
         let (_, cols) = self.index.matrix();
         let mut rest = bytes;
         for number in groups.clone() {
@@ -154,86 +207,27 @@ impl Piece {
             let group_rows = self.index.group_rows(number);
             let group = group_rows.start * cols..group_rows.end * cols;
             let within = group.start.max(needed.start)..group.end.min(needed.end);
+            let len = items(group.end - group.start)?;
             if self.taken.is_whole() && within == group {
-                let start = mem_len(group.start - out.start)?;
-                let to = values.get_mut(start..start + shape.rows * shape.cols);
-                self.format.decode(own, shape, to.ok_or_else(outside)?).context(place)?;
+                let start = items(group.start - wanted.start)?;
+                let to = out.get_mut(start..start + len).ok_or_else(outside)?;
+                decode(own, shape, to).context(place)?;
                 continue;
             }
-            let mut whole = buffers.values(shape.rows * shape.cols);
-            self.format.decode(own, shape, &mut whole).context(place)?;
+            whole.resize(len, T::default());
+            decode(own, shape, whole).context(place)?;
             let from = whole
-                .get(mem_len(within.start - group.start)?..mem_len(within.end - group.start)?)
+                .get(items(within.start - group.start)?..items(within.end - group.start)?)
                 .ok_or_else(outside)?;
             let mut result = Ok(());
-            self.taken.copies(&within, &out, |copy| {
+            self.taken.copies(&within, &wanted, |copy| {
                 if result.is_ok() {
-                    result = copy_values(copy, from, &mut values);
-                }
-            });
-            result?;
-            buffers.put_values(whole);
-        }
-        self.change.apply(&mut values);
-        Ok(values)
-    }
-
-    /// The bytes of some rows of the output as they are stored: only for pieces whose rows are taken
-    /// as they are. Every row group touched is checked first.
-    ///
-    /// # Errors
-    /// `Malformed` if a row group is damaged, naming it; `Shape` if rows are not whole blocks.
-    pub(crate) fn stored(
-        &self,
-        rows: &Range<u64>,
-        groups: &Range<usize>,
-        bytes: &[u8],
-        buffers: &Buffers,
-    ) -> Result<Vec<u8>> {
-        let out = self.elements(rows);
-        let needed = self.taken.needed(&out);
-        let (_, cols) = self.index.matrix();
-        let len = |elements: u64| {
-            let len = self.index.dtype.byte_len(elements);
-            mem_len(len.ok_or_else(|| Error::shape("rows are not whole blocks"))?)
-        };
-        let mut stored = buffers.bytes();
-        stored.resize(len(out.end - out.start)?, 0);
-        let mut rest = bytes;
-        let mut whole = Vec::new();
-        for number in groups.clone() {
-            let own = self.checked(number, &mut rest)?;
-            let place = || self.place(number);
-            whole.clear();
-            self.format.restore(own, self.index.group_shape(number)?, &mut whole).context(place)?;
-            let group_rows = self.index.group_rows(number);
-            let group = group_rows.start * cols..group_rows.end * cols;
-            let within = group.start.max(needed.start)..group.end.min(needed.end);
-            let skipped = within.start - group.start;
-            let mut result = Ok(());
-            let mut copy_bytes = |copy: crate::arch::Copy| {
-                let (from, to) = (len(skipped + copy.from)?, len(copy.to)?);
-                let count = len(copy.len)?;
-                let from = whole.get(from..from + count).ok_or_else(outside)?;
-                stored.get_mut(to..to + count).ok_or_else(outside)?.copy_from_slice(from);
-                Ok(())
-            };
-            if self.taken.is_whole() {
-                let (to, len) = (within.start - out.start, within.end - within.start);
-                copy_bytes(crate::arch::Copy { from: 0, to, len, stride: 1 })?;
-                continue;
-            }
-            self.taken.copies(&within, &out, |copy| {
-                if result.is_ok() {
-                    result = match copy.stride {
-                        1 => copy_bytes(copy),
-                        _ => Err(outside()),
-                    };
+                    result = copy_items(copy, items, from, out);
                 }
             });
             result?;
         }
-        Ok(stored)
+        Ok(())
     }
 
     /// The bytes of a row group at the start of `rest`, compared with their checksum.
@@ -259,10 +253,16 @@ fn outside() -> Error {
     Error::shape("rows outside their tensor")
 }
 
-fn copy_values(copy: crate::arch::Copy, from: &[f32], to: &mut [f32]) -> Result<()> {
-    let (start, len) = (mem_len(copy.from)?, mem_len(copy.len)?);
+/// Copies numbers, or the bytes of whole blocks; `items` are those of so many elements.
+fn copy_items<T: Copy>(
+    copy: crate::arch::Copy,
+    items: impl Fn(u64) -> Result<usize>,
+    from: &[T],
+    to: &mut [T],
+) -> Result<()> {
+    let (start, len) = (items(copy.from)?, items(copy.len)?);
     let from = from.get(start..start + len).ok_or_else(outside)?;
-    let to = to.get_mut(mem_len(copy.to)?..).ok_or_else(outside)?;
+    let to = to.get_mut(items(copy.to)?..).ok_or_else(outside)?;
     if copy.stride == 1 {
         to.get_mut(..len).ok_or_else(outside)?.copy_from_slice(from);
         return Ok(());

@@ -10,6 +10,7 @@ use crate::export::basis::{self, Basis};
 use crate::export::explain::Decision;
 use crate::export::fit::Fitted;
 use crate::export::importance::{Importance, Weighing, Weights};
+use crate::export::keep::{self, stated_type, stays};
 use crate::export::model::Placed;
 use crate::export::pieces::Piece;
 use crate::export::remarks::Remarks;
@@ -45,8 +46,6 @@ pub(crate) struct Output {
     pub(crate) entry: TensorEntry,
     pub(crate) quant: &'static dyn QuantType,
     pub(crate) weights: Weights,
-    /// Whether its bytes are those of the store.
-    pub(crate) verbatim: bool,
     pub(crate) data: Data,
 }
 
@@ -141,6 +140,11 @@ impl<'a> ExportPlan<'a> {
             let named = Named { sources: &named, gguf: &tensor.name, slices };
             let wanted = wishes.of(&named, registry)?;
             let wanted = wanted.or_else(|| fitted?.wish(&tensor.name));
+            let wanted = match wanted {
+                // Of a GGUF file, more than the default type can only be wanted by name.
+                None if !basis.is_gguf() => stays(&tensor, registry)?,
+                wanted => wanted,
+            };
             keys.push((tensor, dims, wanted));
         }
         if let Some(id) =
@@ -184,11 +188,9 @@ impl<'a> ExportPlan<'a> {
             let settled = settle(&tensor, choice, wanted, basis.is_gguf(), registry);
             let (choice, quant, verbatim) = settled.context(place)?;
             remarks.look(&tensor.name, &choice, stored_type.filter(|_| !verbatim));
-            let weights = match verbatim {
-                // What types a size allows is found out with importance.
-                true if fitted.is_none() => Weights::None,
-                _ => weighing.weights(&tensor.name, &dims, quant)?,
-            };
+            // What types a size allows is found out with importance.
+            let unweighted = verbatim && (fitted.is_none() || wish.is_some());
+            let weights = weighing.weights(&tensor.name, &dims, quant, unweighted)?;
             let source = source_names(&tensor);
             let output = stored(store, tensor, dims, quant, weights, verbatim, registry)?;
             decisions.push(Decision::new(source, &output, file_type, &choice, wish.as_ref()));
@@ -208,7 +210,7 @@ impl<'a> ExportPlan<'a> {
             };
             let data = Data::Generated(tensor.values);
             let weights = Weights::None;
-            let output = Output { entry, quant: f32, weights, verbatim: false, data };
+            let output = Output { entry, quant: f32, weights, data };
             decisions.push(Decision::generated(&output));
             outputs.push(output);
         }
@@ -223,9 +225,14 @@ impl<'a> ExportPlan<'a> {
             parameters.add(&output.entry.name, &dims);
         }
         let mut meta = basis.keys(metadata, vocab, config, parameters, &mut notes)?;
+        let mut stated = file_type;
+        if !basis.is_gguf() {
+            notes.extend(keep::notes(&decisions));
+            stated = stated_type(file_type, &decisions);
+        }
         // Where all stay what they are, so does what the file says of itself.
         if default != DefaultType::Keep || !basis.is_gguf() {
-            meta.set("general.file_type", file_type.id());
+            meta.set("general.file_type", stated.id());
             meta.set("general.quantization_version", 2u32);
         }
         if let Some(importance) = options.importance {
@@ -310,7 +317,6 @@ fn stored(
         entry: TensorEntry { name: tensor.name, dims, ggml_type: quant.ggml_type(), len },
         quant,
         weights,
-        verbatim,
         data: Data::Stored(pieces),
     })
 }

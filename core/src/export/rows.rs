@@ -56,23 +56,6 @@ pub(crate) struct Part<'a> {
     pub(crate) importance: Option<&'a [f32]>,
 }
 
-impl Input<'_> {
-    /// The bytes of a unit's rows as they are stored, in the order of the output.
-    ///
-    /// # Errors
-    /// `Malformed` if a row group is damaged, naming it.
-    pub(crate) fn stored(
-        &self,
-        output: &Output,
-        unit: &Unit,
-        buffers: &Buffers,
-    ) -> Result<Vec<u8>> {
-        let Data::Stored(pieces) = &output.data else { return Err(no_such()) };
-        let piece = pieces.get(unit.piece).ok_or_else(no_such)?;
-        piece.stored(&unit.rows, &self.groups, self.bytes.as_ref().as_ref(), buffers)
-    }
-}
-
 impl Rows {
     /// The rows of a unit, in the order of the output.
     pub(crate) fn of(
@@ -103,6 +86,18 @@ impl Rows {
         let ones = (output.weights == Weights::Ones).then(|| vec![1.0; cols]);
         let weights = input.weights.clone();
         Ok(Self { values, cols, first: unit.rows.start, weights, ones })
+    }
+
+    /// The rows of a unit as they are stored, if they are to be copied.
+    pub(crate) fn copied(
+        output: &Output,
+        unit: &Unit,
+        input: Option<&Input<'_>>,
+        buffers: &Buffers,
+    ) -> Result<Option<Vec<u8>>> {
+        let (Data::Stored(pieces), Some(input)) = (&output.data, input) else { return Ok(None) };
+        let piece = pieces.get(unit.piece).ok_or_else(no_such)?;
+        piece.blocks(&unit.rows, &input.groups, input.bytes.as_ref().as_ref(), buffers)
     }
 
     /// The rows in parts with common weights, in order.

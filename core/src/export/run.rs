@@ -3,7 +3,7 @@
 use crate::error::{Error, Result, ResultExt};
 use crate::export::damage::Damage;
 use crate::export::plan::{Data, ExportPlan, Output};
-use crate::export::rows::{Input, Rows, Unit, unit_source_len};
+use crate::export::rows::{Rows, Unit, unit_source_len};
 use crate::io::Sink;
 use crate::pipeline::{Budget, Buffers, drive};
 use crate::progress::{Event, Progress, notify};
@@ -53,18 +53,22 @@ impl ExportPlan<'_> {
             |unit, input| {
                 let output =
                     outputs.get(unit.output).ok_or_else(|| Error::shape("no such unit"))?;
-                if let (true, Some(input)) = (output.verbatim, &input) {
-                    let copied = copy(output, unit, input, compare, &buffers);
-                    return copied.context(|| place(unit));
-                }
-                let rows = Rows::of(output, unit, input.as_ref(), &buffers);
-                let quantized = rows.and_then(|rows| {
+                let make = || {
+                    let copied = Rows::copied(output, unit, input.as_ref(), &buffers)?;
+                    let copied = match copied {
+                        // What is no weights has no error.
+                        Some(bytes) if !(compare && output.holds_weights()) => {
+                            return Ok(Quantized { bytes, damage: Damage::default() });
+                        }
+                        copied => copied,
+                    };
+                    let rows = Rows::of(output, unit, input.as_ref(), &buffers)?;
                     let rows_of = || format!("rows {} to {}", unit.rows.start, unit.rows.end - 1);
-                    let quantized = quantize(output, &rows, search, compare, &buffers);
+                    let quantized = quantize(output, &rows, copied, search, compare, &buffers);
                     buffers.put_values(rows.values);
                     quantized.context(rows_of)
-                });
-                quantized.context(|| place(unit))
+                };
+                make().context(|| place(unit))
             },
             |unit, quantized| {
                 let Some(output) = outputs.get(unit.output) else { return Ok(()) };
@@ -111,30 +115,11 @@ fn source_len(output: &Output) -> u64 {
     }
 }
 
-/// The bytes of some rows as they are stored.
-fn copy(
-    output: &Output,
-    unit: &Unit,
-    input: &Input<'_>,
-    compare: bool,
-    buffers: &Buffers,
-) -> Result<Quantized> {
-    let bytes = input.stored(output, unit, buffers)?;
-    let mut damage = Damage::default();
-    // Values that are no weights have no error.
-    if compare && output.holds_weights() {
-        let rows = Rows::of(output, unit, Some(input), buffers)?;
-        let cx = QuantCx::standard(rows.cols, None);
-        damage.add(output.quant, &rows.values, &cx, &bytes, buffers)?;
-        buffers.put_values(rows.values);
-    }
-    Ok(Quantized { bytes, damage })
-}
-
-/// The bytes of some rows in the output.
+/// The bytes of some rows in the output; `copied` are these already, if they are stored like that.
 fn quantize(
     output: &Output,
     rows: &Rows,
+    copied: Option<Vec<u8>>,
     search: Search,
     compare: bool,
     buffers: &Buffers,
@@ -144,7 +129,8 @@ fn quantize(
         let len = block.len_of(values as u64);
         mem_len(len.ok_or_else(|| Error::shape("rows are not whole blocks"))?)
     };
-    let mut bytes = buffers.bytes();
+    let done = copied.is_some();
+    let mut bytes = copied.unwrap_or_else(|| buffers.bytes());
     bytes.resize(len(rows.values.len())?, 0);
     let mut out = bytes.as_mut_slice();
     let mut damage = Damage::default();
@@ -156,7 +142,9 @@ fn quantize(
             .split_at_mut_checked(len(part.values.len())?)
             .ok_or_else(|| Error::shape("more rows than their bytes"))?;
         let cx = QuantCx { search, ..QuantCx::standard(rows.cols, part.importance) };
-        quant.quantize(part.values, &cx, now)?;
+        if !done {
+            quant.quantize(part.values, &cx, now)?;
+        }
         if compare {
             damage.add(quant, part.values, &cx, now, buffers)?;
         }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::config::{ExportConfig, Quantization, Target};
 use crate::error::Result;
 use crate::export::basis::{Basis, source_order};
+use crate::export::keep::stays;
 use crate::export::types::KEEP;
 use crate::export::verbatim::{kept_type, stored_type};
 use crate::recipe::recommend;
@@ -64,7 +65,10 @@ pub fn suggest(
         let elems = tensor.shape.elems();
         let name = match basis.is_gguf() {
             true => kept_type(stored_type(&tensor)?),
-            false => recommend(source, &tensor.name, elems, importance, high, medium).0,
+            false => match stays(&tensor, registry)? {
+                Some(wish) => wish.ty,
+                None => recommend(source, &tensor.name, elems, importance, high, medium).0,
+            },
         };
         *counts.entry(name.to_owned()).or_insert(0) += 1;
         for piece in &tensor.pieces {

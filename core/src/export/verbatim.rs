@@ -71,12 +71,14 @@ pub(crate) fn settle(
 
 /// Whether a tensor can be written as it is stored. What came as plain numbers in a SafeTensors file
 /// takes the way over values, where it is found out if they are numbers at all.
-fn can_copy(tensor: &Placed<'_>, from_gguf: bool, registry: &Registry) -> Result<bool> {
+pub(crate) fn can_copy(tensor: &Placed<'_>, from_gguf: bool, registry: &Registry) -> Result<bool> {
     for piece in &tensor.pieces {
         let info = piece.record.info()?;
         let allowed = from_gguf || matches!(info.dtype, DType::Ggml(_));
+        let block = info.dtype.block().elems as u64;
+        let whole = piece.taken.is_whole() || piece.taken.keeps_blocks(block);
         let exact = registry.block(&piece.record.block_format)?.is_lossless();
-        if !(allowed && exact && piece.change == Change::None && piece.taken.keeps_rows()) {
+        if !(allowed && exact && piece.change == Change::None && whole) {
             return Ok(false);
         }
     }

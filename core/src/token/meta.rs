@@ -123,6 +123,8 @@ impl Vocab {
                 continue;
             }
             let key = match overrides.get(special) {
+                // Runtimes know no such role, and the reference converter leaves it out.
+                None if *special == Special::Cls => continue,
                 None => special.gguf_key(),
                 Some(&"") => continue,
                 Some(&key) => key,

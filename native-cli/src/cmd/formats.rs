@@ -48,7 +48,11 @@ pub(crate) fn run(args: &Formats, registry: &Registry, console: &mut Console) ->
     }
     console.line("\nTokenizers:");
     for tokenizer in registry.tokenizers() {
-        console.line(format!("  {}", tokenizer.name()));
+        console.line(format!("  {:<13} {}", tokenizer.name(), tokenizer.summary()));
+    }
+    console.line("\nPre-tokenizers (import --pre):");
+    for line in pre_tokenizers(registry).chunks(8) {
+        console.line(format!("  {}", line.join(", ")));
     }
     Ok(())
 }
@@ -80,5 +84,16 @@ fn as_json(recipes: &[(&str, &str)], registry: &Registry) -> serde_json::Value {
         "recipes": recipes,
         "architectures": archs,
         "tokenizers": tokenizers,
+        "pre_tokenizers": pre_tokenizers(registry),
     })
+}
+
+/// The names that can be forced on some tokenizer, sorted.
+fn pre_tokenizers(registry: &Registry) -> Vec<&'static str> {
+    let sources = registry.tokenizers().iter();
+    let mut names: Vec<&str> =
+        sources.flat_map(|source| source.pre_tokenizers()).copied().collect();
+    names.sort_unstable();
+    names.dedup();
+    names
 }

@@ -36,7 +36,7 @@ pub(crate) fn run(
 ) -> Result<()> {
     let input = Input::find(&args.model)?;
     let folder = Folder::new(&input.folder);
-    let model = input.open(&folder)?;
+    let mut model = input.open(&folder)?;
     // Keys of a GGUF file say all that is to be known; what else is in its folder may be of another
     // model.
     let is_gguf = model.keys.is_some();
@@ -49,6 +49,9 @@ pub(crate) fn run(
         .map(ModelConfig::parse)
         .transpose()
         .context(|| format!("file `{}`", folder.path().join("config.json").display()))?;
+    if !is_gguf {
+        model.resolve(&folder, model_config.as_ref())?;
+    }
     let metadata = metadata::extract(model_config.as_ref(), &model.metadata);
     if args.generate_config {
         return generate(args, &model, metadata, console);
@@ -68,9 +71,6 @@ pub(crate) fn run(
     }
     if config.metadata.is_empty() {
         config.metadata = metadata;
-    }
-    if let Some(model_config) = &model_config {
-        refuse_packed(model_config)?;
     }
     check_format(args, &config, registry)?;
     let plan = ImportPlan::new(&model, &config, registry)?;
@@ -154,19 +154,6 @@ fn foresee(
         }
     }
     Ok(())
-}
-
-/// Refuses checkpoints whose weights mean something only together with scales in other tensors:
-/// taken for plain weights, they would become a wrong model without a word.
-fn refuse_packed(config: &ModelConfig) -> Result<()> {
-    let Some(packed) = config.object(&["quantization_config", "compression_config"])? else {
-        return Ok(());
-    };
-    let method = packed.str(&["quant_method", "format"])?.unwrap_or("unknown");
-    Err(Error::unsupported(format!(
-        "the checkpoint is quantized (`quant_method` in `config.json` is `{method}`), which is not supported yet"
-    ))
-    .with_hint("import the original checkpoint in BF16, F16 or F32"))
 }
 
 /// The store that `--output` means: a folder that gets a `model.gmat`, unless it is one by name.
@@ -347,7 +334,7 @@ fn statistics(model: &Model, console: &mut Console) -> Result<()> {
         None => count.to_string(),
     };
     let bytes = model.tensors.iter().try_fold(0u64, |sum, tensor| {
-        sum.checked_add(tensor.info.byte_len()?).ok_or_else(|| Error::limit("model too large"))
+        sum.checked_add(tensor.source_len()?).ok_or_else(|| Error::limit("model too large"))
     })?;
     let on_disk: u64 = model.shards.iter().map(|shard| shard.len).sum();
     let of_rank = |ranks: std::ops::RangeInclusive<usize>| {
@@ -368,12 +355,16 @@ fn statistics(model: &Model, console: &mut Console) -> Result<()> {
     console.line(format!("  Min elements: {}", with_short(counts().min().unwrap_or(0))));
     console.line(format!("  Max elements: {}", with_short(counts().max().unwrap_or(0))));
     console.line("\nData types:");
-    let mut dtypes: BTreeMap<DType, usize> = BTreeMap::new();
+    let mut dtypes: BTreeMap<(DType, &str), usize> = BTreeMap::new();
     for tensor in &model.tensors {
-        *dtypes.entry(tensor.info.dtype).or_default() += 1;
+        let encoding = tensor.derived.as_ref().map_or("", |derived| derived.encoding);
+        *dtypes.entry((tensor.info.dtype, encoding)).or_default() += 1;
     }
-    for (dtype, tensors) in dtypes {
-        console.line(format!("  {dtype}: {tensors}"));
+    for ((dtype, encoding), tensors) in dtypes {
+        console.line(match encoding.is_empty() || encoding == dtype.name() {
+            true => format!("  {dtype}: {tensors}"),
+            false => format!("  {dtype} (from {encoding}): {tensors}"),
+        });
     }
     Ok(())
 }

@@ -9,12 +9,19 @@ use sha2::{Digest, Sha256};
 
 use super::Files;
 
-const MODELS: [(&str, &str); 5] = [
+const MODELS: [(&str, &str); 12] = [
+    ("bert", "wordpiece"),
+    ("deepseek_v3", "hf-bpe"),
+    ("gemma2", "sentencepiece"),
+    ("gpt_oss", "hf-bpe"),
     ("llama2", "sentencepiece"),
     ("llama3", "hf-bpe"),
     ("mistral", "sentencepiece"),
+    ("mixtral", "sentencepiece"),
+    ("phi3", "sentencepiece"),
     ("qwen2", "hf-bpe"),
     ("qwen3", "hf-bpe"),
+    ("qwen3_moe", "hf-bpe"),
 ];
 
 #[test]

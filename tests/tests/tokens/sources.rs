@@ -140,9 +140,28 @@ fn named_templates_are_kept_apart() {
 }
 
 #[test]
+fn templates_come_from_files_of_their_own() {
+    let files = files(&byte_level())
+        .with("chat_template.jinja", "D")
+        .with("additional_chat_templates/rag.jinja", "R")
+        .with("additional_chat_templates/notes.txt", "x");
+    let names = |files: &Files| -> Vec<String> {
+        files.plain_vocab().unwrap().templates.into_iter().map(|template| template.name).collect()
+    };
+    assert_eq!(names(&files), ["default", "rag"]);
+    let json = files.clone().with("tokenizer_config.json", r#"{"chat_template": "C"}"#);
+    assert_eq!(names(&json), ["default"]);
+    let older = files.without("chat_template.jinja").with(
+        "chat_template.json",
+        r#"{"chat_template": [{"name": "default", "template": "D"}, {"name": "t", "template": "T"}]}"#,
+    );
+    assert_eq!(names(&older), ["default", "t"]);
+}
+
+#[test]
 fn contradictions_are_refused() {
     type Edit<'a> = (&'a str, &'a dyn Fn(&mut Json));
-    let edits: [Edit<'_>; 13] = [
+    let edits: [Edit<'_>; 14] = [
         ("one id for two tokens", &|json| json["model"]["vocab"]["ab"] = 0.into()),
         ("one id for two added tokens", &|json| json["added_tokens"][1]["id"] = 257.into()),
         ("an added token over a normal one", &|json| json["added_tokens"][1]["id"] = 5.into()),
@@ -153,6 +172,7 @@ fn contradictions_are_refused() {
         ("a merge to an unknown token", &|json| json["model"]["merges"] = json!(["b a"])),
         ("no vocabulary", &|json| json["model"]["vocab"] = json!({})),
         ("a unigram vocabulary", &|json| json["model"]["vocab"] = json!([["a", 0.5]])),
+        ("an id beyond 64 bits", &|json| json["model"]["vocab"]["ab"] = json!(1e30)),
         ("prefixes", &|json| json["model"]["continuing_subword_prefix"] = "##".into()),
         ("suffixes", &|json| json["model"]["end_of_word_suffix"] = "</w>".into()),
         ("an unknown post-processor", &|json| json["post_processor"] = json!({"type": "New"})),
@@ -178,8 +198,14 @@ fn damaged_files_never_panic() {
         ("llama2", "tokenizer.model"),
         ("llama2", "tokenizer.json"),
         ("llama2", "tokenizer_config.json"),
+        ("bert", "tokenizer.json"),
+        ("bert", "vocab.txt"),
+        ("../tokenizers/t5", "spiece.model"),
     ] {
-        let files = Files::of_oracle(model);
+        let mut files = Files::of_oracle(model);
+        if name == "vocab.txt" {
+            files = files.without("tokenizer.json");
+        }
         let bytes = files.0[name].clone();
         let json = name.ends_with(".json");
         for len in (0..bytes.trim_ascii_end().len()).step_by(37) {
@@ -223,18 +249,6 @@ fn lying_lengths_in_a_model_are_refused() {
         bytes.extend_from_slice(piece);
         assert!(files.clone().with("tokenizer.model", bytes).plain_vocab().is_err(), "{piece:x?}");
     }
-}
-
-#[test]
-fn unigram_models_are_refused_by_name() {
-    // One piece; a trainer spec that says Unigram.
-    let bytes = b"\x0a\x03\x0a\x01a\x12\x02\x18\x01".to_vec();
-    let error = Files::default().with("tokenizer.model", bytes).plain_vocab().unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unsupported);
-    assert!(error.to_string().contains("Unigram"), "{error}");
-    let error = Files::default().with("spiece.model", "x").plain_vocab().unwrap_err();
-    assert!(error.to_string().contains("Unigram"), "{error}");
-    assert_eq!(Files::default().with("vocab.xyz", "x").source().unwrap(), None);
 }
 
 /// Without `tokenizer.model`, the merges of `tokenizer.json` give the same tokens, kinds and keys;
