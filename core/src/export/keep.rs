@@ -38,7 +38,11 @@ pub(crate) fn stated_type(file_type: FileType, decisions: &[Decision]) -> FileTy
 /// How many tensors keep which type.
 pub(crate) fn notes(decisions: &[Decision]) -> Vec<String> {
     let mut kept: BTreeMap<&str, usize> = BTreeMap::new();
-    for decision in decisions.iter().filter(|decision| decision.by == "stored") {
+    let quantized = |decision: &&Decision| {
+        let ty = GgmlType::from_name(decision.ty);
+        decision.by == "stored" && ty.is_some_and(GgmlType::is_quantized)
+    };
+    for decision in decisions.iter().filter(quantized) {
         *kept.entry(decision.ty).or_default() += 1;
     }
     let note = |(ty, count): (&str, usize)| match count {

@@ -191,10 +191,10 @@ impl<'a> ExportPlan<'a> {
             let settled = settle(&tensor, choice, wanted, basis.is_gguf(), registry);
             let (choice, quant, verbatim) = settled.context(place)?;
             remarks.look(&tensor.name, &choice, stored_type.filter(|_| !verbatim));
-            let weights = match verbatim {
-                // What types a size allows is found out with importance.
-                true if fitted.is_none() => Weights::None,
-                _ => weighing.weights(&tensor.name, &dims, quant)?,
+            // What types a size allows is found out with importance.
+            let weights = match verbatim && (fitted.is_none() || wish.is_some()) {
+                true => Weights::None,
+                false => weighing.weights(&tensor.name, &dims, quant)?,
             };
             let source = source_names(&tensor);
             let output = stored(store, tensor, dims, quant, weights, verbatim, registry)?;

@@ -32,7 +32,7 @@ impl Model {
                 let shape = tensor.shape().context(place)?;
                 let info = TensorInfo { name: tensor.name.clone(), dtype, shape };
                 let offset = part.gguf.data_start.saturating_add(tensor.offset);
-                tensors.push(SourceTensor { info, shard, offset, derived: None });
+                tensors.push(SourceTensor::plain(info, shard, offset));
             }
         }
         let keys = model.meta().cloned();
