@@ -273,16 +273,10 @@ impl Taken {
         self.whole
     }
 
-    /// Whether whole rows of the source are rows of the output.
-    #[must_use]
-    pub fn keeps_rows(&self) -> bool {
-        !self.transposed && (self.inner > 1 || self.whole)
-    }
-
     /// Whether blocks of so many elements of a row stay whole.
     #[must_use]
     pub fn keeps_blocks(&self, elems: u64) -> bool {
-        !self.transposed && self.inner.is_multiple_of(elems.max(1))
+        self.whole || (!self.transposed && self.inner.is_multiple_of(elems.max(1)))
     }
 
     /// For transposing views: elements of one output slice, and of one of its rows.

@@ -200,7 +200,7 @@ fn damaged_files_never_panic() {
         ("llama2", "tokenizer_config.json"),
         ("bert", "tokenizer.json"),
         ("bert", "vocab.txt"),
-        ("../t5", "spiece.model"),
+        ("../tokenizers/t5", "spiece.model"),
     ] {
         let mut files = Files::of_oracle(model);
         if name == "vocab.txt" {
