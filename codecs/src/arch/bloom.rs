@@ -54,12 +54,8 @@ impl Bloom {
         decoder::only(config, "bloom", &switches)?;
         let hparams = PLAIN.read(config)?;
         // Positions have no end; where the config says none, files have the width of the model.
-        let length = decoder::bounded(
-            config,
-            PLAIN.context,
-            Some(hparams.embedding),
-            u32::MAX.into(),
-        )?;
+        let length =
+            decoder::bounded(config, PLAIN.context, Some(hparams.embedding), u32::MAX.into())?;
         // Configs have no key for the width of the feed-forward network.
         Ok(Hparams { context: length, feed_forward: 4 * hparams.embedding, ..hparams })
     }

@@ -436,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    pub(crate) fn llama3_factors_follow_the_wavelengths() {
+    fn llama3_factors_follow_the_wavelengths() {
         let keys = json!({"rope_scaling": {"rope_type": "LLAMA3", "factor": 32.0}, "rope_theta": 5e5,
             "original_max_position_embeddings": 4096});
         let factors = read(&keys).ok().and_then(|rope| rope.llama3_factors(64)).unwrap_or_default();
