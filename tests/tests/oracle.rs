@@ -168,8 +168,9 @@ fn tensors(expected: &Value, file: &File) -> Vec<String> {
             wrong.push(format!("{name} is missing"));
             continue;
         };
-        let ty =
-            [(0, "F32"), (1, "F16"), (30, "BF16"), (39, "MXFP4")].iter().find(|(id, _)| *id == ours.ggml_type);
+        let ty = [(0, "F32"), (1, "F16"), (30, "BF16"), (39, "MXFP4")]
+            .iter()
+            .find(|(id, _)| *id == ours.ggml_type);
         if ty.is_none_or(|(_, ty)| tensor["type"] != *ty) {
             wrong.push(format!("{name} has type {}", ours.ggml_type));
         }

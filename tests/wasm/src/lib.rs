@@ -59,7 +59,9 @@ fn quantized(
     let mut values = vec![0.0; rows.len()];
     quant.dequantize(&bytes, &mut values)?;
     hasher.update(&bytes);
-    values.iter().for_each(|value| drop(hasher.update(&value.to_le_bytes())));
+    for value in values {
+        hasher.update(&value.to_le_bytes());
+    }
     Ok(())
 }
 
@@ -72,7 +74,9 @@ fn encoded(block: &dyn BlockFormat, rows: &[f32], hasher: &mut blake3::Hasher) -
     let mut values = vec![0.0; rows.len()];
     block.decode(&bytes, GroupShape { dtype, rows: count, cols: COLS }, &mut values)?;
     hasher.update(&bytes);
-    values.iter().for_each(|value| drop(hasher.update(&value.to_le_bytes())));
+    for value in values {
+        hasher.update(&value.to_le_bytes());
+    }
     Ok(())
 }
 
