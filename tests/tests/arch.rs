@@ -342,6 +342,14 @@ fn what_a_file_could_not_hold_is_refused() {
         ("deepseek_v3", json!({"attention_bias": true}), "attention_bias"),
         ("gpt_oss", json!({"swiglu_limit": 5.0}), "swiglu_limit"),
         ("gpt_oss", json!({"layer_types": ["full_attention"]}), "layer_types"),
+        (
+            "qwen3_moe",
+            json!({"architectures": ["Qwen2MoeForCausalLM"], "norm_topk_prob": true}),
+            "norm_topk_prob",
+        ),
+        ("qwen3_moe", json!({"norm_topk_prob": false}), "norm_topk_prob"),
+        ("qwen3_moe", json!({"mlp_only_layers": [0]}), "mlp_only_layers"),
+        ("qwen3_moe", json!({"decoder_sparse_step": 2}), "decoder_sparse_step"),
         ("bert", json!({"hidden_act": "relu"}), "hidden_act"),
         ("bert", json!({"position_embedding_type": "relative_key"}), "position_embedding_type"),
     ] {

@@ -122,6 +122,14 @@ impl ModelArch for Llama {
     }
 
     fn expected(&self, config: &ModelConfig) -> Result<Vec<Expected>> {
-        decoder::expected(config, &Self::hparams(config)?, NAMES.layered, &[])
+        let hparams = Self::hparams(config)?;
+        if hparams.expert_count() == 0 {
+            return decoder::expected(config, &hparams, NAMES.layered, &[]);
+        }
+        let modules: [&[decoder::Module]; 2] = [decoder::NORMS, decoder::INTERLEAVED_ATTENTION];
+        let mut all = decoder::expected(config, &hparams, &modules, &[])?;
+        let inner = Some(hparams.feed_forward);
+        all.extend(decoder::expected_experts(&hparams, inner, &["intermediate_size"]));
+        Ok(all)
     }
 }

@@ -4,7 +4,7 @@
 //! Tensors and keys: the `qwen2moe` model of the ggml project's GGUF files.
 //!
 //! Accepted classes: [`Qwen2Moe::hf_names`]; or a nested config of type `qwen2_moe`.
-//! Limits: rotary scaling only if runtimes need no tensor for it.
+//! Limits: experts in all layers; rotary scaling only if runtimes need no tensor for it.
 
 use gmat_core::arch::{Expected, ModelArch, Placement, Score};
 use gmat_core::config::ModelConfig;
@@ -45,7 +45,21 @@ const NAMES: Names = Names::of_layers(&[
 impl Qwen2Moe {
     fn hparams(config: &ModelConfig) -> Result<Hparams> {
         Computes::EXPERTS.check(config, "qwen2moe")?;
+        decoder::refuse_dense_layers(config, "qwen2moe")?;
+        decoder::require_norm(config, false, "qwen2moe")?;
         Hparams::read(config, &CLASS)
+    }
+
+    fn with_experts(
+        config: &ModelConfig,
+        modules: &[&[decoder::Module]],
+        biases: &[&str],
+    ) -> Result<Vec<Expected>> {
+        let hparams = Self::hparams(config)?;
+        let mut all = decoder::expected(config, &hparams, modules, biases)?;
+        const KEY: [&str; 1] = ["moe_intermediate_size"];
+        all.extend(decoder::expected_experts(&hparams, config.u64(&KEY)?, &KEY));
+        Ok(all)
     }
 }
 
@@ -82,6 +96,6 @@ impl ModelArch for Qwen2Moe {
     fn expected(&self, config: &ModelConfig) -> Result<Vec<Expected>> {
         let biases = ["attn_q", "attn_k", "attn_v"];
         let modules = [decoder::NORMS, decoder::ATTENTION];
-        decoder::expected(config, &Self::hparams(config)?, &modules, &biases)
+        Self::with_experts(config, &modules, &biases)
     }
 }

@@ -3,7 +3,7 @@
 //! Tensors and keys: the `qwen3moe` model of the ggml project's GGUF files.
 //!
 //! Accepted classes: [`Qwen3Moe::hf_names`]; or a nested config of type `qwen3_moe`.
-//! Limits: rotary scaling only if runtimes need no tensor for it.
+//! Limits: experts in all layers; rotary scaling only if runtimes need no tensor for it.
 
 use gmat_core::arch::{Expected, ModelArch, Placement, Score};
 use gmat_core::config::ModelConfig;
@@ -44,7 +44,21 @@ const NAMES: Names = Names::of_layers(&[
 impl Qwen3Moe {
     fn hparams(config: &ModelConfig) -> Result<Hparams> {
         Computes::EXPERTS.check(config, "qwen3moe")?;
+        decoder::refuse_dense_layers(config, "qwen3moe")?;
+        decoder::require_norm(config, true, "qwen3moe")?;
         Hparams::read(config, &CLASS)
+    }
+
+    fn with_experts(
+        config: &ModelConfig,
+        modules: &[&[decoder::Module]],
+        biases: &[&str],
+    ) -> Result<Vec<Expected>> {
+        let hparams = Self::hparams(config)?;
+        let mut all = decoder::expected(config, &hparams, modules, biases)?;
+        const KEY: [&str; 1] = ["moe_intermediate_size"];
+        all.extend(decoder::expected_experts(&hparams, config.u64(&KEY)?, &KEY));
+        Ok(all)
     }
 }
 
@@ -74,6 +88,6 @@ impl ModelArch for Qwen3Moe {
 
     fn expected(&self, config: &ModelConfig) -> Result<Vec<Expected>> {
         let experts = [decoder::NORMS, decoder::ATTENTION, decoder::QK_NORMS];
-        decoder::expected(config, &Self::hparams(config)?, &experts, &[])
+        Self::with_experts(config, &experts, &[])
     }
 }

@@ -3,12 +3,14 @@
 //! Config keys: those of the model classes of the `transformers` library. GGUF keys: `expert_*` of
 //! the GGUF specification.
 
+use gmat_core::arch::{Dim, Expected};
 use gmat_core::config::ModelConfig;
 use gmat_core::error::{Error, Result};
 use gmat_core::format::gguf::Meta;
 
+use super::expected::dim;
 use super::float;
-use super::hparams::{MAX_HEADS, bounded};
+use super::hparams::{Hparams, MAX_HEADS, bounded};
 use super::names::{Leaves, Module, Target, first_half, modules, second_half};
 
 /// Experts, one tensor each or already stacked, with gate and up projection apart or in one.
@@ -181,6 +183,67 @@ impl Experts {
             out.set(key("gating_func"), gating);
         }
         Ok(())
+    }
+}
+
+/// The router and the stacks of experts of every layer, `inner` wide, for runtimes that look for
+/// them in all layers.
+pub(crate) fn expected_experts(
+    sizes: &Hparams,
+    inner: Option<u64>,
+    inner_keys: &'static [&'static str],
+) -> Vec<Expected> {
+    let count = dim(sizes.expert_count(), &["num_experts", "num_local_experts"]);
+    let hidden = dim(sizes.embedding, &["hidden_size"]);
+    let inner = Dim { size: inner, keys: inner_keys };
+    let of_layer = |layer: u64| {
+        [
+            ("ffn_gate_inp", vec![count, hidden]),
+            ("ffn_gate_exps", vec![count, inner, hidden]),
+            ("ffn_up_exps", vec![count, inner, hidden]),
+            ("ffn_down_exps", vec![count, hidden, inner]),
+        ]
+        .map(|(name, dims)| {
+            let name = format!("blk.{layer}.{name}.weight");
+            Expected { name, dims, optional: false }
+        })
+    };
+    (0..sizes.layers).flat_map(of_layer).collect()
+}
+
+/// Refuses mixtures of which some layers are dense: runtimes look for experts in all of them.
+///
+/// # Errors
+/// `Unsupported`, naming the key.
+pub(crate) fn refuse_dense_layers(config: &ModelConfig, arch: &str) -> Result<()> {
+    let refused = |key: &str| {
+        Err(Error::unsupported(format!(
+            "some layers are without experts (`{key}` in {}), which runtimes do not know for `{arch}`",
+            config.place_of(&[key])
+        )))
+    };
+    let listed = config.value(&["mlp_only_layers"]).and_then(|list| list.as_array());
+    if listed.is_some_and(|list| !list.is_empty()) {
+        return refused("mlp_only_layers");
+    }
+    match config.u64(&["decoder_sparse_step"])? {
+        None | Some(1) => Ok(()),
+        Some(_) => refused("decoder_sparse_step"),
+    }
+}
+
+/// Refuses a config by which the weights of the chosen experts are normalized, or are not, in
+/// another way than runtimes do it.
+///
+/// # Errors
+/// `Unsupported`, naming the key; `Malformed` if it is neither true nor false.
+pub(crate) fn require_norm(config: &ModelConfig, normalized: bool, arch: &str) -> Result<()> {
+    match config.bool(&["norm_topk_prob"])? {
+        Some(other) if other != normalized => Err(Error::unsupported(format!(
+            "`norm_topk_prob` in {} is {other}, but runtimes compute `{arch}` with {normalized}",
+            config.place_of(&["norm_topk_prob"])
+        ))),
+        _ => Ok(()),
     }
 }
 
