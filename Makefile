@@ -8,13 +8,15 @@ TARGET = $(abspath $(or $(CARGO_TARGET_DIR),target))
 GMAT = $(TARGET)/release/gmat
 CODEC_FILES = $(wildcard codecs/src/block/*.rs codecs/src/quant/*.rs codecs/src/arch/*.rs codecs/src/token/*.rs)
 
-.PHONY: help build demo test lint unit wasm docs interop tree install bench speed sanitize miri clean
+.PHONY: help build demo test lint unit wasm docs interop web serve page tree install bench speed sanitize miri clean
 
 help:
 	@echo "make demo     build gmat, convert the example model, show the result"
 	@echo "make test     install what the tests need, then run all of them"
 	@echo "make install  install gmat"
-	@echo "also: build lint unit wasm docs interop bench speed sanitize miri clean"
+	@echo "make web      build the page that converts in the browser, to web/dist"
+	@echo "make serve    build it and serve it on this machine"
+	@echo "also: build lint unit wasm docs interop page bench speed sanitize miri clean"
 
 build:
 	$(CARGO) build --release --locked -p gmat
@@ -34,7 +36,7 @@ install:
 	$(CARGO) install --locked --path native-cli
 
 # Cheapest first, so that a slip is found early.
-test: lint unit wasm docs interop tree
+test: lint unit wasm docs page interop tree
 	@echo "all checks passed"
 
 lint:
@@ -54,6 +56,27 @@ wasm:
 
 docs:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
+
+# The page is one module with threads and vectors, for which the standard library is built anew: the
+# stable compiler does that with RUSTC_BOOTSTRAP=1. Ignoring that setting it would link the one
+# without threads and say nothing, so the rebuilt one is looked for.
+WEB = $(TARGET)/web
+BUNDLE = $(TARGET)/bundle/debug/gmat-bundle
+web:
+	rustup component add rust-src
+	RUSTC_BOOTSTRAP=1 $(CARGO) --config web/threads.toml build --release --locked -p gmat-web --lib \
+	    --target wasm32-unknown-unknown --target-dir $(WEB)
+	ls $(WEB)/wasm32-unknown-unknown/release/deps/libstd-*.rlib >/dev/null
+	$(CARGO) build --quiet --locked --manifest-path web/bundle/Cargo.toml --target-dir $(TARGET)/bundle
+	$(BUNDLE) build $(WEB)/wasm32-unknown-unknown/release/gmat_web.wasm web/page \
+	    core/src/export/report/html/page.js web/dist
+
+# PORT=8080 by default.
+serve: web
+	$(BUNDLE) serve web/dist $(or $(PORT),8080)
+
+page: web build
+	tests/page/run.sh $(GMAT) $(BUNDLE) web/dist
 
 interop: build
 	tests/interop/run.sh $(GMAT)

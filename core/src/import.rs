@@ -1,8 +1,13 @@
 //! Import: a SafeTensors or GGUF model becomes a store.
 
+mod beside;
+mod draft;
 mod encode;
 mod hash;
 mod map;
+
+pub use self::beside::{Tokenizer, model_files};
+pub use self::draft::Draft;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -2,9 +2,12 @@
 
 mod facts;
 mod histogram;
+pub mod json;
+mod totals;
 
 pub use self::facts::{Facts, TokenizerFacts};
 pub use self::histogram::{Histogram, MAX_BINS};
+pub use self::totals::{Kind, Totals};
 
 use serde_json::Value as Json;
 use uuid::Uuid;

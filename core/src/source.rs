@@ -14,6 +14,7 @@ mod tiling;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use self::derived::{Derived, Part};
+pub use self::gguf::gguf_in;
 
 use serde::Deserialize;
 

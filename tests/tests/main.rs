@@ -12,6 +12,7 @@ mod arch;
 mod block_lanes;
 mod block_laws;
 mod converted;
+mod draft;
 mod edges;
 mod fit;
 mod flow;

@@ -1,5 +1,7 @@
 //! Why every tensor of an export has the type it has.
 
+use uuid::Uuid;
+
 use crate::export::importance::Weights;
 use crate::export::plan::Output;
 use crate::export::types::Wish;
@@ -8,6 +10,8 @@ use crate::recipe::{Choice, FileType, Why};
 /// What one tensor becomes, and who decided it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decision {
+    /// Ids of the stored tensors that it is made of: what `per_tensor` names.
+    pub ids: Vec<Uuid>,
     /// Name in the source; none if the tensor is computed from the config.
     pub source: Option<String>,
     /// GGUF name.
@@ -33,6 +37,7 @@ pub struct Decision {
 impl Decision {
     pub(crate) fn new(
         source: Option<String>,
+        ids: Vec<Uuid>,
         output: &Output,
         file_type: FileType,
         choice: &Choice,
@@ -53,7 +58,7 @@ impl Decision {
                 ("fallback", format!("rows of {cols} do not fit `{wanted}`{}", asked(" from ")))
             }
         };
-        Self { by, why, ..Self::of(source, output) }
+        Self { ids, by, why, ..Self::of(source, output) }
     }
 
     pub(crate) fn generated(output: &Output) -> Self {
@@ -66,6 +71,7 @@ impl Decision {
 
     fn of(source: Option<String>, output: &Output) -> Self {
         Self {
+            ids: Vec::new(),
             source,
             name: output.entry.name.clone(),
             shape: output.entry.dims.iter().rev().copied().collect(),

@@ -197,8 +197,9 @@ impl<'a> ExportPlan<'a> {
                 false => weighing.weights(&tensor.name, &dims, quant)?,
             };
             let source = source_names(&tensor);
+            let ids = tensor.pieces.iter().map(|piece| piece.id).collect();
             let output = stored(store, tensor, dims, quant, weights, verbatim, registry)?;
-            decisions.push(Decision::new(source, &output, file_type, &choice, wish.as_ref()));
+            decisions.push(Decision::new(source, ids, &output, file_type, &choice, wish.as_ref()));
             outputs.push(output);
         }
         weighing.finish(&mut notes, &mut warnings);

@@ -1,10 +1,10 @@
 //! GGUF files as a source: tensors keep their names, and keys are kept as they are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Model, Shard, SourceTensor};
 use crate::error::{Error, Result, ResultExt};
-use crate::format::gguf::GgufModel;
+use crate::format::gguf::{self, GgufModel, shard_number};
 use crate::io::Files;
 use crate::tensor::{DType, TensorInfo};
 
@@ -39,5 +39,32 @@ impl Model {
         let shards = model.parts.into_iter().map(|part| Shard { name: part.name, len: part.len });
         let shards = shards.collect();
         Ok(Self { shards, tensors, metadata: BTreeMap::new(), notes: Vec::new(), keys })
+    }
+}
+
+/// The GGUF model of a folder without SafeTensors files: its only file, or the first of one split.
+///
+/// # Errors
+/// `Config` if there are several; `Io` if the folder cannot be listed.
+pub fn gguf_in(files: &dyn Files) -> Result<Option<String>> {
+    let names = files.names()?;
+    let with = |suffix: &'static str| {
+        move |name: &&String| name.ends_with(suffix) && !name.starts_with('.')
+    };
+    if names.iter().any(|name| with(super::SUFFIX)(&name)) {
+        return Ok(None);
+    }
+    let found: Vec<&String> = names.iter().filter(with(gguf::SUFFIX)).collect();
+    let stem = |name: &&String| {
+        shard_number(name, gguf::SUFFIX).map_or(name.as_str(), |(stem, ..)| stem).to_owned()
+    };
+    let stems: BTreeSet<String> = found.iter().map(stem).collect();
+    match (found.first(), stems.len()) {
+        (Some(first), 1) => Ok(Some((*first).clone())),
+        (Some(_), _) => {
+            Err(Error::config(format!("`{}` has {} GGUF models", files.place(""), stems.len()))
+                .with_hint("give the file of one of them"))
+        }
+        (None, _) => Ok(None),
     }
 }

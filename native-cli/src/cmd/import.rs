@@ -1,19 +1,18 @@
 //! `gmat import`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use gmat_core::config::{ImportConfig, Mapping, ModelConfig, metadata, tensor_id};
-use gmat_core::format::gguf::{SUFFIX, shard_number};
-use gmat_core::import::ImportPlan;
-use gmat_core::io::{Files as _, read_small};
-use gmat_core::source::{INDEX, Model, Pick};
+use gmat_core::import::{ImportPlan, Tokenizer, model_files};
+use gmat_core::io::read_small;
+use gmat_core::source::{INDEX, Model, Pick, gguf_in};
 use gmat_core::store::{FOLDER, ModelFiles};
 use gmat_core::{DType, Error, Registry, Result, ResultExt, export};
 
-use super::beside::{model_files, tokenizer};
+use super::beside::model_name;
 use super::{budget, read_config, write_generated};
 use crate::args::{Common, Import};
 use crate::behind::write_behind;
@@ -86,7 +85,7 @@ pub(crate) fn run(
     } else {
         foresee(model_config.as_ref(), &config, registry, console)?;
         let tokens = tokenizer(args, &folder, registry, model_config.as_ref(), console)?;
-        (tokens, model_files(&folder, config_json)?)
+        (tokens, model_files(&folder, config_json, model_name(folder.path()))?)
     };
 
     let target = store_path(&args.output);
@@ -132,6 +131,25 @@ fn check_format(args: &Import, config: &ImportConfig, registry: &Registry) -> Re
         (None, Some(path)) => format!("`block_format` in config `{}`", path.display()),
         _ => "`--block-format`".to_owned(),
     })
+}
+
+/// The bytes of `tokens.bin`, if the model has a tokenizer.
+fn tokenizer(
+    args: &Import,
+    folder: &Folder,
+    registry: &Registry,
+    config: Option<&ModelConfig>,
+    console: &mut Console,
+) -> Result<Option<Vec<u8>>> {
+    let mut notes = Vec::new();
+    let tokenizer = Tokenizer::read(folder, registry, config, args.pre.as_deref(), &mut notes)?;
+    for note in notes {
+        console.note(note);
+    }
+    Ok(tokenizer.map(|tokenizer| {
+        console.detail(format!("Tokenizer: {}, {} tokens", tokenizer.source, tokenizer.tokens));
+        tokenizer.bytes
+    }))
 }
 
 /// Tells at once what an export will not accept: an import takes hours, and what it lacks is
@@ -183,31 +201,6 @@ fn is_gguf(path: &Path) -> bool {
     (begins && &magic == b"GGUF") || named
 }
 
-/// The GGUF model of a folder without SafeTensors files: its only file, or the files of one split.
-fn gguf_of(folder: &Path) -> Result<Option<String>> {
-    let names = Folder::new(folder).names()?;
-    let with = |suffix: &str| {
-        let suffix = suffix.to_owned();
-        move |name: &&String| name.ends_with(&suffix) && !name.starts_with('.')
-    };
-    if names.iter().any(|name| with(".safetensors")(&name)) {
-        return Ok(None);
-    }
-    let files: Vec<&String> = names.iter().filter(with(SUFFIX)).collect();
-    let stem = |name: &&String| {
-        shard_number(name, SUFFIX).map_or(name.as_str(), |(stem, ..)| stem).to_owned()
-    };
-    let stems: BTreeSet<String> = files.iter().map(stem).collect();
-    match (files.first(), stems.len()) {
-        (Some(first), 1) => Ok(Some((*first).clone())),
-        (Some(_), _) => {
-            Err(Error::config(format!("`{}` has {} GGUF models", folder.display(), stems.len()))
-                .with_hint("give the file of one of them"))
-        }
-        (None, _) => Ok(None),
-    }
-}
-
 impl Input {
     pub(crate) fn find(path: &Path) -> Result<Self> {
         let metadata = std::fs::metadata(path).map_err(|error| {
@@ -223,7 +216,11 @@ impl Input {
             }
         })?;
         if metadata.is_dir() {
-            return Ok(Self { folder: path.to_owned(), file: None, gguf: gguf_of(path)? });
+            return Ok(Self {
+                folder: path.to_owned(),
+                file: None,
+                gguf: gguf_in(&Folder::new(path))?,
+            });
         }
         let name = path.file_name().and_then(|name| name.to_str()).ok_or_else(|| {
             Error::config(format!("the name of model `{}` is not UTF-8", path.display()))

@@ -1,7 +1,6 @@
 //! `gmat inspect`: what a SafeTensors model, a store or a GGUF file is.
 
 mod distribution;
-mod json;
 mod summary;
 mod table;
 mod value;
@@ -9,7 +8,7 @@ mod value;
 use std::path::Path;
 
 use gmat_core::config::name_pattern;
-use gmat_core::inspect::{Contents, Histogram};
+use gmat_core::inspect::{Contents, Histogram, Totals, json};
 use gmat_core::store::{FOLDER, METADATA};
 use gmat_core::{Error, Registry, Result, ResultExt};
 
@@ -29,7 +28,7 @@ pub(crate) fn run(args: &Inspect, registry: &Registry, console: &mut Console) ->
         }
         None => Vec::new(),
     };
-    let totals = summary::Totals::of(&contents);
+    let totals = Totals::of(&contents);
     if let Some(pattern) = &args.tensors {
         let regex = name_pattern(pattern).context(|| "`--tensors`")?;
         contents.tensors.retain(|tensor| regex.is_match(&tensor.name));
@@ -44,7 +43,7 @@ pub(crate) fn run(args: &Inspect, registry: &Registry, console: &mut Console) ->
         console.result(json::object(&contents, &totals, &histograms).to_string());
         return Ok(());
     }
-    console.result(format!("{} ({})", args.path.display(), totals.title(&contents)));
+    console.result(format!("{} ({})", args.path.display(), summary::title(&totals, &contents)));
     if args.histogram.is_some() {
         for (tensor, histogram) in &histograms {
             distribution::show(tensor, histogram, console);
@@ -60,7 +59,7 @@ pub(crate) fn run(args: &Inspect, registry: &Registry, console: &mut Console) ->
     }
     if !chosen || args.tensors.is_some() {
         table::tensors(&contents, args.all || args.tensors.is_some(), console);
-        console.result(totals.line(&contents));
+        console.result(summary::line(&totals, &contents));
     }
     Ok(())
 }

@@ -1,76 +1,26 @@
 //! What a model is, at a glance.
 
-use gmat_core::inspect::{Contents, Facts, Tensor, TokenizerFacts};
+use gmat_core::inspect::{Contents, Facts, TokenizerFacts, Totals};
 
 use crate::report::Console;
 use crate::size::{show_count, show_size};
 
-/// Sums over the tensors of one type.
-pub(super) struct Kind {
-    pub(super) name: String,
-    pub(super) tensors: usize,
-    pub(super) elems: u64,
-    pub(super) bytes: u64,
+/// Format and size of the whole.
+pub(super) fn title(totals: &Totals, contents: &Contents) -> String {
+    let files = match contents.files.len() {
+        0 | 1 => String::new(),
+        count => format!(" in {count} files"),
+    };
+    format!("{}, {}{files}", contents.format, show_size(totals.file_bytes))
 }
 
-/// Sums over all tensors.
-pub(super) struct Totals {
-    pub(super) tensors: usize,
-    pub(super) elems: u64,
-    /// Bytes of tensor data.
-    pub(super) bytes: u64,
-    /// Bytes of files.
-    pub(super) file_bytes: u64,
-    /// By type, the one with most elements first.
-    pub(super) kinds: Vec<Kind>,
-}
-
-impl Totals {
-    pub(super) fn of(contents: &Contents) -> Self {
-        let sum = |of: &dyn Fn(&Tensor) -> u64| {
-            contents.tensors.iter().map(of).fold(0, u64::saturating_add)
-        };
-        let mut kinds: Vec<Kind> = Vec::new();
-        for tensor in &contents.tensors {
-            let name = &tensor.kind;
-            let at = kinds.iter().position(|kind| kind.name == *name).unwrap_or_else(|| {
-                kinds.push(Kind { name: name.clone(), tensors: 0, elems: 0, bytes: 0 });
-                kinds.len() - 1
-            });
-            if let Some(kind) = kinds.get_mut(at) {
-                kind.tensors += 1;
-                kind.elems = kind.elems.saturating_add(tensor.elems);
-                kind.bytes = kind.bytes.saturating_add(tensor.bytes.unwrap_or(0));
-            }
-        }
-        kinds.sort_by(|a, b| b.elems.cmp(&a.elems).then_with(|| a.name.cmp(&b.name)));
-        Self {
-            tensors: contents.tensors.len(),
-            elems: sum(&|tensor| tensor.elems),
-            bytes: sum(&|tensor| tensor.bytes.unwrap_or(0)),
-            file_bytes: contents.files.iter().map(|file| file.bytes).fold(0, u64::saturating_add),
-            kinds,
-        }
-    }
-
-    /// Format and size of the whole.
-    pub(super) fn title(&self, contents: &Contents) -> String {
-        let files = match contents.files.len() {
-            0 | 1 => String::new(),
-            count => format!(" in {count} files"),
-        };
-        format!("{}, {}{files}", contents.format, show_size(self.file_bytes))
-    }
-
-    /// The line below a table of tensors.
-    pub(super) fn line(&self, contents: &Contents) -> String {
-        let shown = contents.tensors.len();
-        let bytes: u64 =
-            contents.tensors.iter().filter_map(|t| t.bytes).fold(0, u64::saturating_add);
-        let of = if shown < self.tensors { format!(" of {}", self.tensors) } else { String::new() };
-        let tensors = if shown == 1 && of.is_empty() { "tensor" } else { "tensors" };
-        format!("{shown}{of} {tensors}, {bytes} bytes ({})", show_size(bytes))
-    }
+/// The line below a table of tensors.
+pub(super) fn line(totals: &Totals, contents: &Contents) -> String {
+    let shown = contents.tensors.len();
+    let bytes: u64 = contents.tensors.iter().filter_map(|t| t.bytes).fold(0, u64::saturating_add);
+    let of = if shown < totals.tensors { format!(" of {}", totals.tensors) } else { String::new() };
+    let tensors = if shown == 1 && of.is_empty() { "tensor" } else { "tensors" };
+    format!("{shown}{of} {tensors}, {bytes} bytes ({})", show_size(bytes))
 }
 
 /// Prints one line for each thing that is known.

@@ -1,14 +1,19 @@
 //! The JSON form, documented in `docs/inspect.md`. Keys are added, never changed.
 
-use gmat_core::inspect::{Contents, Details, Facts, Histogram, Tensor, TokenizerFacts};
 use serde_json::{Map, Value as Json, json};
 
-use super::summary::Totals;
-use super::{Measured, value};
+use super::{Contents, Details, Facts, Histogram, Key, Tensor, TokenizerFacts, Totals};
+use crate::format::gguf::{Array, Value};
 
-pub(super) fn object(contents: &Contents, totals: &Totals, histograms: &[Measured]) -> Json {
+/// Arrays of more elements are described, not listed.
+pub const WHOLE_ARRAY: usize = 64;
+
+/// All that is known, with the distributions of some tensors. `totals` may be of more tensors than
+/// `contents` has left.
+#[must_use]
+pub fn object(contents: &Contents, totals: &Totals, histograms: &[(Tensor, Histogram)]) -> Json {
     let files = contents.files.iter().map(|file| json!({"name": file.name, "bytes": file.bytes}));
-    let keys = contents.keys.iter().map(|(key, value)| (key.clone(), value::as_json(value)));
+    let keys = contents.keys.iter().map(|(key, value)| (key.clone(), value.to_json()));
     let types = totals.kinds.iter().map(|kind| {
         json!({
             "type": kind.name,
@@ -107,4 +112,62 @@ fn distribution(tensor: &Tensor, histogram: &Histogram) -> Json {
         "edges": edges,
         "counts": histogram.counts,
     })
+}
+
+impl Key {
+    /// The value for programs.
+    #[must_use]
+    pub fn to_json(&self) -> Json {
+        match self {
+            Self::Json(value) => value.clone(),
+            Self::Gguf(value) => gguf(value),
+        }
+    }
+}
+
+/// Type, the first `most` elements, and how many there are.
+#[must_use]
+pub fn elements(array: &Array, most: usize) -> (&'static str, Vec<Json>, usize) {
+    fn all<T: Copy + Into<Json>>(values: &[T], most: usize) -> (Vec<Json>, usize) {
+        (values.iter().take(most).map(|&value| value.into()).collect(), values.len())
+    }
+    let (of, (first, len)) = match array {
+        Array::U8(v) => ("u8", all(v, most)),
+        Array::I8(v) => ("i8", all(v, most)),
+        Array::U16(v) => ("u16", all(v, most)),
+        Array::I16(v) => ("i16", all(v, most)),
+        Array::U32(v) => ("u32", all(v, most)),
+        Array::I32(v) => ("i32", all(v, most)),
+        Array::F32(v) => ("f32", all(v, most)),
+        Array::U64(v) => ("u64", all(v, most)),
+        Array::I64(v) => ("i64", all(v, most)),
+        Array::F64(v) => ("f64", all(v, most)),
+        Array::Bool(v) => ("bool", all(v, most)),
+        Array::String(texts) => {
+            let text = |bytes: &Vec<u8>| Json::from(String::from_utf8_lossy(bytes).into_owned());
+            ("string", (texts.iter().take(most).map(text).collect(), texts.len()))
+        }
+    };
+    (of, first, len)
+}
+
+fn gguf(value: &Value) -> Json {
+    match value {
+        Value::U8(v) => json!(v),
+        Value::I8(v) => json!(v),
+        Value::U16(v) => json!(v),
+        Value::I16(v) => json!(v),
+        Value::U32(v) => json!(v),
+        Value::I32(v) => json!(v),
+        Value::F32(v) => json!(v),
+        Value::U64(v) => json!(v),
+        Value::I64(v) => json!(v),
+        Value::F64(v) => json!(v),
+        Value::Bool(v) => json!(v),
+        Value::String(bytes) => json!(String::from_utf8_lossy(bytes)),
+        Value::Array(array) => match elements(array, WHOLE_ARRAY) {
+            (_, elements, 0..=WHOLE_ARRAY) => Json::Array(elements),
+            (of, _, len) => json!({"type": "array", "of": of, "len": len}),
+        },
+    }
 }

@@ -1,0 +1,156 @@
+// Where bytes come from: files that the user picked, or a tar file. All reading is synchronous, which
+// only workers may do. The methods are those that `web/src/host.rs` calls.
+
+import { entries } from "./tar.js";
+
+/** Bytes that are read at a time: more would only cost memory. */
+const PIECE = 4 << 20;
+
+/**
+ * @typedef {object} Region bytes of a file
+ * @property {number} length
+ * @property {(offset: number, into: Uint8Array) => void} read
+ */
+
+/** A file that was picked. @param {File} file @returns {Region} */
+export function ofFile(file) {
+  const reader = new FileReaderSync();
+  return {
+    length: file.size,
+    read(offset, into) {
+      for (let done = 0; done < into.length; done += PIECE) {
+        const end = Math.min(done + PIECE, into.length);
+        let piece;
+        try {
+          piece = reader.readAsArrayBuffer(file.slice(offset + done, offset + end));
+        } catch (error) {
+          throw unreadable(error);
+        }
+        if (piece.byteLength !== end - done) throw new Error("the file has become shorter");
+        into.set(new Uint8Array(piece), done);
+        // Moved away, the memory is collected much sooner: such pieces pile up to a gigabyte otherwise.
+        // (`transfer(0)` hides them from the collector, which then lets all of them pile up.)
+        structuredClone(piece, { transfer: [piece] });
+      }
+    },
+  };
+}
+
+/** @param {unknown} error */
+function unreadable(error) {
+  const name = error instanceof DOMException ? error.name : "";
+  const text = error instanceof Error ? error.message : String(error);
+  return Object.assign(new Error(text), {
+    hint: name === "NotReadableError" || name === "NotFoundError"
+      ? "the file was changed, moved or locked since it was picked: pick it again"
+      : undefined,
+  });
+}
+
+/**
+ * A file in the browser's own storage.
+ * @param {FileSystemSyncAccessHandle} handle
+ * @param {number} start
+ * @param {number} length
+ * @returns {Region}
+ */
+function ofHandle(handle, start, length) {
+  return {
+    length,
+    read(offset, into) {
+      if (handle.read(into, { at: start + offset }) !== into.length) {
+        throw new Error("the browser's storage has lost bytes");
+      }
+    },
+  };
+}
+
+/** A folder. */
+export class Files {
+  /**
+   * @param {string} title how messages call it
+   * @param {Map<string, Region>} regions by path
+   */
+  constructor(title, regions) {
+    this.title = title;
+    this.regions = regions;
+  }
+
+  /** Names of files in a folder, not those in folders within. @param {string} folder */
+  names(folder) {
+    const prefix = folder ? `${folder.replace(/\/+$/, "")}/` : "";
+    const paths = [...this.regions.keys()].filter((path) => path.startsWith(prefix));
+    return paths.map((path) => path.slice(prefix.length)).filter((name) => !name.includes("/"));
+  }
+
+  /** @param {string} name */
+  region(name) {
+    return this.regions.get(name.replace(/\/{2,}/g, "/"));
+  }
+
+  /** @param {string} name */
+  lengthOf(name) {
+    return this.region(name)?.length ?? -1;
+  }
+
+  /** @param {string} name @param {number} offset @param {Uint8Array} into */
+  read(name, offset, into) {
+    const region = this.region(name);
+    if (!region) throw new Error("there is no such file");
+    if (offset + into.length > region.length) throw new Error("the file is shorter than it was");
+    region.read(offset, into);
+  }
+
+  /** @param {string} name */
+  place(name) {
+    return [this.title, name].filter(Boolean).join("/");
+  }
+}
+
+/** @typedef {{path: string, file: File}} Picked a file and its path below what was picked */
+
+/**
+ * Files that the user picked.
+ * @param {string} title
+ * @param {Picked[]} picked
+ */
+export function ofPicked(title, picked) {
+  const only = picked.length === 1 ? picked[0].file : undefined;
+  if (only && /\.tar$/i.test(only.name)) return ofTar(only.name, ofFile(only));
+  const regions = new Map(picked.map(({ path, file }) => [path, ofFile(file)]));
+  return new Files(title, store(regions));
+}
+
+/** A tar file that is being read. @param {string} title @param {Region} tar */
+function ofTar(title, tar) {
+  const read = (/** @type {number} */ offset, /** @type {number} */ length) => {
+    const bytes = new Uint8Array(length);
+    tar.read(offset, bytes);
+    return bytes;
+  };
+  const regions = new Map();
+  for (const { name, start, length } of entries(tar.length, read)) {
+    regions.set(name, {
+      length,
+      read: (/** @type {number} */ offset, /** @type {Uint8Array} */ into) =>
+        tar.read(start + offset, into),
+    });
+  }
+  return new Files(title, store(regions));
+}
+
+/** A tar file in the browser's own storage. @param {FileSystemSyncAccessHandle} handle */
+export function ofStored(handle) {
+  return ofTar("model.gmat", ofHandle(handle, 0, handle.getSize()));
+}
+
+/**
+ * The store in a folder, if there is one a level below, as `gmat export --model` takes it.
+ * @param {Map<string, Region>} regions
+ */
+function store(regions) {
+  const inner = "model.gmat/";
+  if (regions.has("metadata.json") || !regions.has(`${inner}metadata.json`)) return regions;
+  const inside = [...regions].filter(([path]) => path.startsWith(inner));
+  return new Map(inside.map(([path, region]) => [path.slice(inner.length), region]));
+}
