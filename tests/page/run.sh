@@ -19,8 +19,13 @@ if ((${#wanted[@]})); then
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -q && apt-get install -q -y --no-install-recommends "${wanted[@]}"
 fi
-export GMAT GMAT_BUNDLE GMAT_DIST CHROMIUM=${CHROMIUM:-$(command -v chromium)}
 npm install --no-package-lock --no-audit --no-fund --loglevel=error
+# Debian's Node.js may be too old for the driver.
+if (($(node -p 'process.versions.node.split(".")[0]') < 20)); then
+    npm install --no-save --no-package-lock --no-audit --no-fund --loglevel=error node@22
+    PATH=$PWD/node_modules/.bin:$PATH
+fi
+export GMAT GMAT_BUNDLE GMAT_DIST CHROMIUM=${CHROMIUM:-$(command -v chromium)}
 if (($#)); then
     for script in "$@"; do node "$script"; done
     exit

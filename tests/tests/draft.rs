@@ -46,7 +46,7 @@ fn planned(files: &dyn Files, config: &ExportConfig, registry: &Registry) -> Str
 fn plans_are_those_of_the_store() {
     let registry = Registry::builtin(gmat_codecs::link()).unwrap();
     for name in ["llama3", "mixtral", "gemma2", "deepseek_v3_fp8", "gpt_oss"] {
-        let files = load(&data("oracle").join(name));
+        let files = load(&data("data/oracle").join(name));
         let config_json = read_small(&files, "config.json").unwrap();
         let config = ModelConfig::parse(config_json.as_ref().unwrap()).unwrap();
         let mut model = Model::open(&files, Pick::Folder).unwrap();
@@ -70,7 +70,7 @@ fn plans_are_those_of_the_store() {
             let bytes: usize = store.files.values().map(Vec::len).sum();
             assert!(bytes as u64 <= draft.bytes() + 4096, "{name}: {bytes}, {}", draft.bytes());
             for ty in ["q4_k_m", "q8_0", "keep"] {
-                let mut config = ExportConfig { shard_size: Some(100_000), ..Default::default() };
+                let mut config = ExportConfig { shard_size: Some(500_000), ..Default::default() };
                 config.quantization.default_type = ty.to_owned();
                 let of = |files: &dyn Files| planned(files, &config, &registry);
                 assert_eq!(of(&draft), of(&store), "{name} {block} {ty}");

@@ -1,6 +1,8 @@
 // The page's side of the worker: requests with numbers, answers, progress; and a new worker in the
 // place of one that was ended.
 
+import { BYTES, PIECE } from "./worker/shared.js";
+
 /** @typedef {import("./worker/progress.js").Progress} Progress */
 
 /** @typedef {{kind: string, message?: string, chain: string[], hint: string | null}} Problem what went wrong, places first */
@@ -30,6 +32,8 @@ export class Client {
     this.channel.onmessage = ({ data }) => this.broken(String(data));
     /** @type {Worker | undefined} */
     this.worker = undefined;
+    /** @type {Worker | undefined} */
+    this.reading = undefined;
   }
 
   /** Starts a worker; answers what it can do. */
@@ -37,7 +41,19 @@ export class Client {
     this.worker = new Worker(new URL("./worker/main.js", import.meta.url), { type: "module" });
     this.worker.onmessage = ({ data }) => this.hear(data);
     this.worker.onerror = (event) => this.broken(event.message || "the worker could not be loaded");
-    return this.ask("start", this.options);
+    const reader = this.reader();
+    return this.ask("start", { ...this.options, reader }, reader ? [reader.port] : []);
+  }
+
+  /** Starts the worker that reads, where memory can be shared. */
+  reader() {
+    this.reading?.terminate();
+    if (!crossOriginIsolated) return undefined;
+    this.reading = new Worker(new URL("./worker/reader.js", import.meta.url), { type: "module" });
+    const { port1, port2 } = new MessageChannel();
+    const shared = new SharedArrayBuffer(BYTES + PIECE);
+    this.reading.postMessage({ port: port1, shared }, [port1]);
+    return { port: port2, shared };
   }
 
   /**

@@ -5,7 +5,7 @@ import init, { initThreadPool, Session } from "../pkg/gmat.js";
 import * as disk from "./disk.js";
 import { inBrowser, onDisk } from "./output.js";
 import { Reporter } from "./progress.js";
-import { ofPicked, ofStored } from "./sources.js";
+import { ofPicked, ofStored, useReader } from "./sources.js";
 
 /** @typedef {import("./sources.js").Picked} Picked */
 /** @typedef {import("./output.js").Target} Target */
@@ -20,9 +20,10 @@ let tab = "";
 let reading;
 
 const methods = {
-  /** @param {{tab: string, threads: number}} options */
+  /** @param {{tab: string, threads: number, reader?: import("./sources.js").Reader}} options */
   async start(options) {
     tab = options.tab;
+    useReader(options.reader);
     await init();
     // Before anything else that computes; without isolation everything is done by this thread.
     if (self.crossOriginIsolated && options.threads > 1) await initThreadPool(options.threads);

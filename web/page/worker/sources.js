@@ -1,10 +1,8 @@
 // Where bytes come from: files that the user picked, or a tar file. All reading is synchronous, which
 // only workers may do. The methods are those that `web/src/host.rs` calls.
 
+import { BYTES, IDLE, LENGTH, PIECE, READ, STATE } from "./shared.js";
 import { entries } from "./tar.js";
-
-/** Bytes that are read at a time: more would only cost memory. */
-const PIECE = 4 << 20;
 
 /**
  * @typedef {object} Region bytes of a file
@@ -12,27 +10,68 @@ const PIECE = 4 << 20;
  * @property {(offset: number, into: Uint8Array) => void} read
  */
 
+/**
+ * The worker that reads for this one, if memory can be shared with it.
+ * @typedef {{port: MessagePort, shared: SharedArrayBuffer}} Reader
+ */
+
+/** @type {Reader | undefined} */
+let reader;
+let files = 0;
+
+/** @param {Reader | undefined} given */
+export function useReader(given) {
+  reader = given;
+}
+
 /** A file that was picked. @param {File} file @returns {Region} */
-export function ofFile(file) {
-  const reader = new FileReaderSync();
+function ofFile(file) {
+  const piece = reader ? pieces(reader, file) : piecesAlone(file);
   return {
     length: file.size,
     read(offset, into) {
       for (let done = 0; done < into.length; done += PIECE) {
         const end = Math.min(done + PIECE, into.length);
-        let piece;
-        try {
-          piece = reader.readAsArrayBuffer(file.slice(offset + done, offset + end));
-        } catch (error) {
-          throw unreadable(error);
-        }
-        if (piece.byteLength !== end - done) throw new Error("the file has become shorter");
-        into.set(new Uint8Array(piece), done);
-        // Moved away, the memory is collected much sooner: such pieces pile up to a gigabyte otherwise.
-        // (`transfer(0)` hides them from the collector, which then lets all of them pile up.)
-        structuredClone(piece, { transfer: [piece] });
+        const bytes = piece(offset + done, end - done);
+        if (bytes.length !== end - done) throw unreadable(new Error("the file has become shorter"));
+        into.set(bytes, done);
       }
     },
+  };
+}
+
+/**
+ * Pieces of a file by way of the worker that reads.
+ * @param {Reader} reader
+ * @param {File} file
+ */
+function pieces({ port, shared }, file) {
+  const id = ++files;
+  const numbers = new Int32Array(shared, 0, 2);
+  port.postMessage({ id, file });
+  return (/** @type {number} */ offset, /** @type {number} */ length) => {
+    Atomics.store(numbers, STATE, IDLE);
+    port.postMessage({ id, offset, length });
+    Atomics.wait(numbers, STATE, IDLE);
+    const bytes = new Uint8Array(shared, BYTES, Atomics.load(numbers, LENGTH));
+    if (Atomics.load(numbers, STATE) === READ) return bytes;
+    // Texts are not decoded from shared memory.
+    const { name, message } = JSON.parse(new TextDecoder().decode(bytes.slice()));
+    throw unreadable(new DOMException(message, name));
+  };
+}
+
+/** Pieces of a file, read by this worker. @param {File} file */
+function piecesAlone(file) {
+  const reader = new FileReaderSync();
+  return (/** @type {number} */ offset, /** @type {number} */ length) => {
+    try {
+      const piece = reader.readAsArrayBuffer(file.slice(offset, offset + length));
+      // Moved away, the memory is collected sooner. (`transfer(0)` would hide it from the collector.)
+      return new Uint8Array(structuredClone(piece, { transfer: [piece] }));
+    } catch (error) {
+      throw unreadable(error);
+    }
   };
 }
 
