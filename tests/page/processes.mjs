@@ -27,10 +27,20 @@ export function memory(pid) {
   return of("RssAnon") + of("RssShmem");
 }
 
-/** Seconds of processor time. */
-export function time(pid) {
-  const fields = read(`/proc/${pid}/stat`).split(") ")[1]?.split(" ") ?? [];
-  return (Number(fields[11]) + Number(fields[12])) / 100;
+/** Seconds of processor time of every thread. */
+export function times(pid) {
+  const found = new Map();
+  let threads = [];
+  try {
+    threads = readdirSync(`/proc/${pid}/task`);
+  } catch {
+    // It has ended meanwhile.
+  }
+  for (const thread of threads) {
+    const fields = read(`/proc/${pid}/task/${thread}/stat`).split(") ")[1]?.split(" ") ?? [];
+    found.set(thread, (Number(fields[11]) + Number(fields[12])) / 100);
+  }
+  return found;
 }
 
 /** Watches the largest renderer until `stop` is called, which answers the most it had. */
