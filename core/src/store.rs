@@ -1,9 +1,11 @@
 //! The store as a whole: `metadata.json`, `tokens.bin` and one file per tensor.
 
 mod source_keys;
+mod sums;
 
 pub use self::source_keys::SOURCE_KEYS;
 pub(crate) use self::source_keys::write_source_keys;
+pub(crate) use self::sums::{ToCheck, check_groups};
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
@@ -107,6 +109,9 @@ pub struct ModelFiles {
     /// BLAKE3 of [`SOURCE_KEYS`], in hexadecimal, if the model came as GGUF.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source_keys: Option<String>,
+    /// BLAKE3 of [`TOKENS`], in hexadecimal, if the model has a tokenizer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<String>,
 }
 
 /// `metadata.json`. Keys are written in this (alphabetical) order.
@@ -150,6 +155,12 @@ impl Metadata {
             total_tensors: tensors.len(),
             tensors,
         }
+    }
+
+    /// BLAKE3 of the file, in hexadecimal: of everything that is known about the store.
+    #[must_use]
+    pub fn checksum(&self) -> &str {
+        &self.checksum
     }
 
     /// Writes the file. The same metadata always gives the same bytes.

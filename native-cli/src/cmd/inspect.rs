@@ -10,10 +10,10 @@ use std::path::Path;
 
 use gmat_core::config::name_pattern;
 use gmat_core::inspect::{Contents, Histogram};
-use gmat_core::store::{FOLDER, METADATA};
 use gmat_core::{Error, Registry, Result, ResultExt};
 
 use super::import::Input;
+use super::store_at;
 use crate::args::Inspect;
 use crate::folder::Folder;
 use crate::report::Console;
@@ -75,14 +75,10 @@ fn refuse_none(none: bool, what: &str, pattern: &str) -> Result<()> {
 
 /// What the path means, and the folder that it is in.
 fn open(path: &Path, registry: &Registry) -> Result<(Folder, Contents)> {
-    let inner = path.join(FOLDER);
-    for store in [path, &inner] {
-        // A metadata file that cannot be read still says what the folder is.
-        if store.join(METADATA).symlink_metadata().is_ok() {
-            let folder = Folder::new(store);
-            let contents = Contents::store(&folder)?;
-            return Ok((folder, contents));
-        }
+    if let Some(store) = store_at(path) {
+        let folder = Folder::new(store);
+        let contents = Contents::store(&folder)?;
+        return Ok((folder, contents));
     }
     let input = Input::find(path)?;
     let folder = Folder::new(&input.folder);
