@@ -21,6 +21,7 @@ mod guards;
 mod hostile;
 mod importance;
 mod inspect;
+mod lossless;
 mod models;
 mod oracle;
 mod quant_golden;
