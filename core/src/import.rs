@@ -1,6 +1,8 @@
 //! Import: a SafeTensors or GGUF model becomes a store.
 
+mod base;
 mod encode;
+mod fingerprint;
 mod hash;
 mod map;
 
@@ -9,6 +11,9 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use uuid::Uuid;
+
+use self::base::{Base, BaseStore};
+pub(crate) use self::fingerprint::Fingerprint;
 
 use self::encode::{Encoded, encode, group_shape};
 use self::hash::SourceHash;
@@ -26,7 +31,6 @@ use crate::registry::Registry;
 use crate::source::{Model, SourceTensor};
 use crate::stats::LaneTops;
 use crate::store::{MadeOf, Metadata, ModelFiles, Record, TOKENS, tensor_file, write_source_keys};
-use crate::tensor::Shape;
 
 /// The format of tensors that the chosen format does not take.
 const RAW: &str = "raw";
@@ -45,12 +49,28 @@ struct Item<'a> {
     /// Whether values must be numbers: for a lossy format every tensor is checked, those that are
     /// stored as they are included, since what is not a number makes the whole model useless.
     finite: bool,
+    /// What it takes from the base.
+    base: Option<Base<'a>>,
+}
+
+impl Item<'_> {
+    /// Its row groups; one empty unit if it has no elements.
+    fn units(&self, number: usize) -> impl Iterator<Item = Unit> + use<> {
+        let (rows, step) = (self.rows, self.group_rows);
+        let groups = rows.div_ceil(step).max(1);
+        (0..groups).map(move |group| {
+            let start = group * step;
+            let end = (start + step).min(rows);
+            Unit { item: number, rows: start..end, last: group + 1 == groups }
+        })
+    }
 }
 
 /// What is to be done, checked against the model: no tensor byte has been read.
 pub struct ImportPlan<'a> {
     model: &'a Model,
     items: Vec<Item<'a>>,
+    base: Option<BaseStore<'a>>,
     config: ImportConfig,
     /// What the user should know.
     pub notes: Vec<String>,
@@ -107,6 +127,7 @@ impl<'a> ImportPlan<'a> {
                 row_len,
                 group_rows,
                 finite,
+                base: None,
             });
         }
         if model.tensors.is_empty() {
@@ -127,7 +148,7 @@ impl<'a> ImportPlan<'a> {
         let source_format = if model.keys.is_some() { "gguf" } else { "safetensors" };
         let source_format = source_format.to_owned();
         let config = ImportConfig { tensor_map: map, source_format, ..config.clone() };
-        Ok(Self { model, items, config, notes })
+        Ok(Self { model, items, base: None, config, notes })
     }
 
     /// Number of tensors.
@@ -170,8 +191,8 @@ impl<'a> ImportPlan<'a> {
         let hashes = RefCell::new(BTreeMap::new());
         let buffers = Buffers::default();
         let mut open: Option<OpenTensor> = None;
-        let mut records = BTreeMap::new();
-        let mut done = 0;
+        let mut records = self.same_records();
+        let mut done = self.same_bytes();
         let mut narrowed = (0, 0);
         drive(
             self.units(),
@@ -247,6 +268,7 @@ impl<'a> ImportPlan<'a> {
             sink.finish()?;
         }
         let mut metadata = Metadata::new(self.config.clone(), model_files, records);
+        metadata.made_against = self.made_against();
         metadata.write(sink)?;
         Ok(metadata)
     }
@@ -268,7 +290,12 @@ impl<'a> ImportPlan<'a> {
                 }
                 None => rows * item.row_len,
             };
-            let cost = (rows * item.cols * 4).saturating_add(source) + encoded as u64;
+            let base = match &item.base {
+                // What differs is encoded in both ways.
+                Some(Base::Difference(_, partner)) => partner.cost(rows) + encoded as u64,
+                _ => 0,
+            };
+            let cost = (rows * item.cols * 4).saturating_add(source) + encoded as u64 + base;
             most = most.max(cost);
         }
         Ok(most)
@@ -276,18 +303,25 @@ impl<'a> ImportPlan<'a> {
 
     /// All row groups, in file order; a tensor without elements has one empty unit.
     fn units(&self) -> impl Iterator<Item = Unit> + '_ {
-        self.items.iter().enumerate().flat_map(|(number, item)| {
-            let groups = item.rows.div_ceil(item.group_rows).max(1);
-            (0..groups).map(move |group| {
-                let start = group * item.group_rows;
-                let end = (start + item.group_rows).min(item.rows);
-                Unit { item: number, rows: start..end, last: group + 1 == groups }
-            })
-        })
+        let stored = self.items.iter().enumerate().filter(|(_, item)| !item.is_same());
+        stored.flat_map(|(number, item)| item.units(number))
     }
 
-    /// Reads what a unit needs: one piece of the tensor, or of each of its parts.
+    /// Reads what a unit needs: its source, and the rows of the base that it differs from.
     fn read<'f>(
+        &'f self,
+        files: &'f dyn Files,
+        item: &Item<'_>,
+        unit: &Unit,
+        hash: &mut SourceHash,
+    ) -> Result<Vec<Chunk<'f>>> {
+        let mut chunks = self.read_source(files, item, unit, hash)?;
+        chunks.extend(self.read_base(item, unit)?);
+        Ok(chunks)
+    }
+
+    /// One piece of the tensor, or of each of its parts.
+    fn read_source<'f>(
         &self,
         files: &'f dyn Files,
         item: &Item<'_>,
@@ -332,7 +366,7 @@ impl<'a> ImportPlan<'a> {
             shape: info.shape.clone(),
             id: item.id,
             source_hash: hash,
-            fingerprint: fingerprint(&info.name, &info.shape, item, hash),
+            fingerprint: fingerprint(item, hash),
             importance,
             group_rows: item.group_rows,
             groups: tensor.groups,
@@ -342,6 +376,7 @@ impl<'a> ImportPlan<'a> {
         let record = Record {
             block_format: index.format.clone(),
             dtype: info.dtype.name().to_owned(),
+            from_base: item.from_base(),
             made_of: item.source.derived.as_ref().map(|derived| MadeOf {
                 encoding: derived.encoding.to_owned(),
                 parts: derived.parts().iter().map(|part| part.info.name.clone()).collect(),
@@ -382,17 +417,20 @@ impl OpenTensor {
 }
 
 /// Everything that decides the bytes of a tensor file.
-fn fingerprint(name: &str, shape: &Shape, item: &Item<'_>, hash: [u8; 32]) -> [u8; 32] {
-    let encoding = item.source.derived.as_ref().map_or("", |derived| derived.encoding);
-    let text = format!(
-        "gmat {} {} {name} {}{encoding} {shape} {} {}",
-        file::VERSION,
-        item.id,
-        item.source.info.dtype,
-        item.format.name(),
-        item.group_rows
-    );
-    *blake3::Hasher::new().update(&hash).update(text.as_bytes()).finalize().as_bytes()
+fn fingerprint(item: &Item<'_>, hash: [u8; 32]) -> [u8; 32] {
+    let info = &item.source.info;
+    let fingerprint = Fingerprint {
+        id: item.id,
+        name: &info.name,
+        dtype: info.dtype,
+        encoding: item.source.derived.as_ref().map_or("", |derived| derived.encoding),
+        shape: &info.shape,
+        format: item.format.name(),
+        group_rows: item.group_rows,
+        source: hash,
+        base: item.base_hash(),
+    };
+    fingerprint.hash()
 }
 
 fn rms(sum_sq: f64, elems: u64) -> f64 {

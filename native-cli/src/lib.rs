@@ -56,6 +56,7 @@ fn dispatch(args: Args, console: &mut Console) -> Result<()> {
         Command::Import(import) => cmd::import::run(&import, &args.common, &registry, console),
         Command::Export(export) => cmd::export::run(&export, &args.common, &registry, console),
         Command::Inspect(inspect) => cmd::inspect::run(&inspect, &registry, console),
+        Command::Store(store) => cmd::store::run(&store, &args.common, &registry, console),
         Command::Formats(formats) => cmd::formats::run(&formats, &registry, console),
     }
 }

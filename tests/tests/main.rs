@@ -9,6 +9,7 @@
 
 mod advice;
 mod arch;
+mod based;
 mod block_lanes;
 mod block_laws;
 mod converted;

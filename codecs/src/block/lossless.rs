@@ -6,6 +6,11 @@
 //!   u8 1 · bytes           as they are
 //!   u8 2 · code · streams  Huffman code of at most 11 bits, four streams
 //! ```
+//! Rows with a base (`gmat import --base`) are planes, or
+//! ```text
+//! u8 3 · tables · streams  differences to the same elements of the base, entropy-coded
+//! u8 4                     the same as in the base
+//! ```
 //! Before they are cut into planes, the upper 16 bits of an element are rotated left by one: the
 //! exponent of BF16 and F32 is a plane by itself then, which takes 2.6 bits where 8 are reserved.
 //!
@@ -16,11 +21,19 @@
 use gmat_core::block::{BlockFormat, EncodeInput, GroupShape};
 use gmat_core::{DType, Error, Result, convert};
 
-use crate::lossless::{Input, NAME, join, read_planes, write_planes};
+use crate::lossless::{
+    Input, NAME, join, read_difference, read_planes, write_difference, write_planes,
+};
 
 gmat_core::register_block!(Lossless);
 
 struct Lossless;
+
+/// First byte of a group of differences; planes have lower kinds.
+const DIFFERENCE: u8 = 3;
+
+/// The only byte of a group that is the same in the base.
+const SAME: u8 = 4;
 
 /// Elements that are put together before they are turned into values: few enough for the cache.
 const STEP: usize = 2048;
@@ -141,4 +154,66 @@ impl BlockFormat for Lossless {
         }
         result
     }
+
+    fn takes_base(&self) -> bool {
+        true
+    }
+
+    fn encode_against(&self, input: EncodeInput<'_>, base: &[u8], out: &mut Vec<u8>) -> Result<()> {
+        let EncodeInput { bytes, dtype, rows, cols, .. } = input;
+        let (_, elems) = self.elems(GroupShape { dtype, rows, cols })?;
+        if base.len() != bytes.len() {
+            return Err(wrong_base(base, bytes.len()));
+        }
+        if bytes == base && elems > 0 {
+            out.push(SAME);
+            return Ok(());
+        }
+        // Also checks the input.
+        let mut planes = Vec::new();
+        self.encode(input, &mut planes)?;
+        let start = out.len();
+        out.push(DIFFERENCE);
+        let written = elems > 0 && write_difference(dtype, bytes, base, out);
+        if !written || out.len() - start >= planes.len() {
+            out.truncate(start);
+            out.extend_from_slice(&planes);
+        }
+        Ok(())
+    }
+
+    fn restore_against(
+        &self,
+        bytes: &[u8],
+        base: &[u8],
+        shape: GroupShape,
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
+        self.elems(shape)?;
+        let expected = shape.byte_len().unwrap_or(0);
+        if base.len() != expected {
+            return Err(wrong_base(base, expected));
+        }
+        let mut input = Input::new(bytes);
+        let start = out.len();
+        let result = match bytes.first() {
+            Some(&SAME) if expected > 0 => {
+                out.extend_from_slice(base);
+                input.byte()
+            }
+            Some(&DIFFERENCE) if expected > 0 => input.byte().and_then(|kind| {
+                read_difference(&mut input, shape.dtype, base, out).map(|()| kind)
+            }),
+            _ => return self.restore(bytes, shape, out),
+        };
+        let result = result.and_then(|_| input.finish());
+        if result.is_err() {
+            out.truncate(start);
+        }
+        result
+    }
+}
+
+fn wrong_base(base: &[u8], expected: usize) -> Error {
+    Error::shape(format!("{} bytes of the base where rows have {expected}", base.len()))
 }

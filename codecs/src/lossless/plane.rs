@@ -57,6 +57,9 @@ fn read_plane<'a>(input: &mut Input<'a>, elems: usize) -> Result<Cow<'a, [u8]>> 
         CONSTANT => Ok(Cow::Owned(vec![input.byte()?; elems])),
         RAW => Ok(Cow::Borrowed(input.take(elems)?)),
         HUFFMAN => huffman::decode(input, elems).map(Cow::Owned),
+        other @ (3 | 4) => Err(input.malformed(format!(
+            "kind {other} of a row group tells what differs from a base, which was not given"
+        ))),
         other => Err(input.malformed(format!("unknown kind {other} of a byte plane"))),
     }
 }

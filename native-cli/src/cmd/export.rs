@@ -12,7 +12,7 @@ use gmat_core::store::{FOLDER, METADATA, Store, TOKENS};
 use gmat_core::token::Vocab;
 use gmat_core::{Error, Registry, Result, ResultExt};
 
-use super::{budget, explain, read_config, reports, write_generated};
+use super::{base, budget, explain, read_config, reports, write_generated};
 use crate::args::{Common, Export};
 use crate::behind::write_behind;
 use crate::folder::Folder;
@@ -31,6 +31,8 @@ pub(crate) fn run(
     check_thresholds(args)?;
     let folder = Folder::new(store_path(&args.model));
     let store = Store::open(&folder)?;
+    let base_folder = base::require(&store, folder.path(), args.base.as_deref())?;
+    let store = base::attach(store, base_folder.as_ref())?;
     if args.generate_config {
         return generate(args, &store, registry, console);
     }
@@ -165,7 +167,7 @@ fn keep_matrix(matrix: &Path, output: &Path) -> Result<()> {
 }
 
 /// The store that `--model` means: the folder itself, or the `model.gmat` in it.
-fn store_path(model: &Path) -> PathBuf {
+pub(super) fn store_path(model: &Path) -> PathBuf {
     let inner = model.join(FOLDER);
     if !model.join(METADATA).exists() && inner.is_dir() { inner } else { model.to_owned() }
 }

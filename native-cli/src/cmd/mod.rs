@@ -1,5 +1,6 @@
 //! The subcommands, one file each.
 
+mod base;
 mod beside;
 mod explain;
 pub(crate) mod export;
@@ -7,6 +8,7 @@ pub(crate) mod formats;
 pub(crate) mod import;
 pub(crate) mod inspect;
 mod reports;
+pub(crate) mod store;
 
 use std::fs;
 use std::io::Read as _;
