@@ -1,6 +1,8 @@
 //! Import: a SafeTensors or GGUF model becomes a store.
 
+mod base;
 mod encode;
+mod fingerprint;
 mod finished;
 mod hash;
 mod map;
@@ -12,6 +14,9 @@ use std::ops::Range;
 
 use uuid::Uuid;
 
+pub(crate) use self::fingerprint::Fingerprint;
+
+use self::base::{Base, BaseStore};
 use self::encode::{Encoded, encode, group_shape};
 use self::hash::SourceHash;
 use self::map::full_map;
@@ -46,12 +51,28 @@ struct Item<'a> {
     /// Whether values must be numbers: for a lossy format every tensor is checked, those that are
     /// stored as they are included, since what is not a number makes the whole model useless.
     finite: bool,
+    /// What it takes from the base.
+    base: Option<Base<'a>>,
+}
+
+impl Item<'_> {
+    /// Its row groups; one empty unit if it has no elements.
+    fn units(&self, number: usize) -> impl Iterator<Item = Unit> + use<> {
+        let (rows, step) = (self.rows, self.group_rows);
+        let groups = rows.div_ceil(step).max(1);
+        (0..groups).map(move |group| {
+            let start = group * step;
+            let end = (start + step).min(rows);
+            Unit { item: number, rows: start..end, last: group + 1 == groups }
+        })
+    }
 }
 
 /// What is to be done, checked against the model: no tensor byte has been read.
 pub struct ImportPlan<'a> {
     model: &'a Model,
     items: Vec<Item<'a>>,
+    base: Option<BaseStore<'a>>,
     config: ImportConfig,
     /// What the user should know.
     pub notes: Vec<String>,
@@ -108,6 +129,7 @@ impl<'a> ImportPlan<'a> {
                 row_len,
                 group_rows,
                 finite,
+                base: None,
             });
         }
         if model.tensors.is_empty() {
@@ -128,7 +150,7 @@ impl<'a> ImportPlan<'a> {
         let source_format = if model.keys.is_some() { "gguf" } else { "safetensors" };
         let source_format = source_format.to_owned();
         let config = ImportConfig { tensor_map: map, source_format, ..config.clone() };
-        Ok(Self { model, items, config, notes })
+        Ok(Self { model, items, base: None, config, notes })
     }
 
     /// Number of tensors.
@@ -152,7 +174,7 @@ impl<'a> ImportPlan<'a> {
     /// format compresses.
     #[must_use]
     pub fn stored_bytes(&self) -> u64 {
-        self.items.iter().fold(0, |sum, item| {
+        self.items.iter().filter(|item| !item.is_same()).fold(0, |sum: u64, item| {
             let rows = item.group_rows.min(item.rows);
             let group = group_shape(item, rows).ok().and_then(|shape| item.format.max_len(shape));
             let groups = item.rows.div_ceil(item.group_rows);
@@ -198,8 +220,8 @@ impl<'a> ImportPlan<'a> {
         let hashes = RefCell::new(BTreeMap::new());
         let buffers = Buffers::default();
         let mut open: Option<OpenTensor> = None;
-        let mut records = BTreeMap::new();
-        let mut done = 0;
+        let mut records = self.same_records();
+        let mut done = self.same_bytes();
         let mut narrowed = (0, 0);
         drive(
             self.units(),
@@ -291,6 +313,7 @@ impl<'a> ImportPlan<'a> {
             sink.finish()?;
         }
         let mut metadata = Metadata::new(self.config.clone(), model_files, records);
+        metadata.made_against = self.made_against();
         metadata.write(sink)?;
         Ok(metadata)
     }
@@ -312,7 +335,12 @@ impl<'a> ImportPlan<'a> {
                 }
                 None => rows * item.row_len,
             };
-            let cost = (rows * item.cols * 4).saturating_add(source) + encoded as u64;
+            let base = match &item.base {
+                // What differs is encoded in both ways.
+                Some(Base::Difference(_, partner)) => partner.cost(rows) + encoded as u64,
+                _ => 0,
+            };
+            let cost = (rows * item.cols * 4).saturating_add(source) + encoded as u64 + base;
             most = most.max(cost);
         }
         Ok(most)
@@ -320,18 +348,25 @@ impl<'a> ImportPlan<'a> {
 
     /// All row groups, in file order; a tensor without elements has one empty unit.
     fn units(&self) -> impl Iterator<Item = Unit> + '_ {
-        self.items.iter().enumerate().flat_map(|(number, item)| {
-            let groups = item.rows.div_ceil(item.group_rows).max(1);
-            (0..groups).map(move |group| {
-                let start = group * item.group_rows;
-                let end = (start + item.group_rows).min(item.rows);
-                Unit { item: number, rows: start..end, last: group + 1 == groups }
-            })
-        })
+        let stored = self.items.iter().enumerate().filter(|(_, item)| !item.is_same());
+        stored.flat_map(|(number, item)| item.units(number))
     }
 
-    /// Reads what a unit needs: one piece of the tensor, or of each of its parts.
+    /// Reads what a unit needs: its source, and the rows of the base that it differs from.
     fn read<'f>(
+        &'f self,
+        files: &'f dyn Files,
+        item: &Item<'_>,
+        unit: &Unit,
+        hash: &mut SourceHash,
+    ) -> Result<Vec<Chunk<'f>>> {
+        let mut chunks = self.read_source(files, item, unit, hash)?;
+        chunks.extend(self.read_base(item, unit)?);
+        Ok(chunks)
+    }
+
+    /// One piece of the tensor, or of each of its parts.
+    fn read_source<'f>(
         &self,
         files: &'f dyn Files,
         item: &Item<'_>,

@@ -31,7 +31,35 @@ pub(crate) enum Command {
     Inspect(Inspect),
     Verify(Verify),
     Compare(Compare),
+    #[command(subcommand)]
+    Store(StoreCommand),
     Formats(Formats),
+}
+
+/// Work on a store as a whole
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreCommand {
+    Flatten(Flatten),
+}
+
+/// Make a store with a base into one that stands by itself
+///
+/// Every value stays what it is, bit by bit.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  gmat store flatten ./finetune/model.gmat --output ./whole
+  gmat store flatten ./finetune/model.gmat --base /mnt/models/base/model.gmat --output ./whole")]
+pub(crate) struct Flatten {
+    /// The store: a `model.gmat` folder
+    pub(crate) path: PathBuf,
+
+    /// Its base, if that is not where it was
+    #[arg(long, value_name = "PATH")]
+    pub(crate) base: Option<PathBuf>,
+
+    /// Output folder; gets a `model.gmat`, or is one if its name ends in `.gmat`
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) output: PathBuf,
 }
 
 /// List everything this program knows: block formats, quantization types, recipes, architectures,
@@ -99,7 +127,8 @@ pub(crate) enum ProgressMode {
   gmat import --model ./llama-70b/ --output ./llama-70b-gmat
   gmat import --model ./llama-7b.safetensors --generate-config
   gmat import --model ./llama-7b.safetensors --config import_config.json --output ./output
-  gmat import --model ./llama-7b/ --block-format raw --output ./exact
+  gmat import --model ./llama-7b/ --block-format lossless --output ./exact
+  gmat import --model ./finetune/ --base ./exact/model.gmat --output ./finetune-gmat
   gmat import --model ./llama-00001-of-00003.gguf --output ./llama
 
 GMAT_BUFFER_SIZE sets how many units of work are under way (default: 2 per thread).")]
@@ -120,8 +149,14 @@ pub(crate) struct Import {
     #[arg(long, conflicts_with = "config")]
     pub(crate) generate_config: bool,
 
-    /// Block format of the stored tensors; overrides the config [default: B8x8; raw for GGUF].
-    /// Quantized tensors are always stored as they are
+    /// Store, usually of the model that this one was fine-tuned from: tensors that it has too are not
+    /// stored again, and of others only what differs, bit-exact. It is needed whenever the new store
+    /// is read
+    #[arg(long, value_name = "STORE", conflicts_with = "generate_config")]
+    pub(crate) base: Option<PathBuf>,
+
+    /// Block format of the stored tensors; overrides the config [default: B8x8; raw for GGUF; that of
+    /// the base, with lossless for raw]. Quantized tensors are always stored as they are
     #[arg(long, value_name = "NAME")]
     pub(crate) block_format: Option<String>,
 
@@ -161,6 +196,10 @@ pub(crate) struct Export {
     /// The store: a `model.gmat` folder
     #[arg(short, long, value_name = "PATH")]
     pub(crate) model: PathBuf,
+
+    /// Base of the store, if that is not where it was
+    #[arg(long, value_name = "STORE")]
+    pub(crate) base: Option<PathBuf>,
 
     /// Export config; without one (and without export_config.json in the working directory) the
     /// recommended types are computed, or for a model that came as GGUF its types kept
@@ -271,6 +310,10 @@ pub(crate) struct Export {
 pub(crate) struct Inspect {
     /// SafeTensors file, index or folder, store, or GGUF file (of a split, any one)
     pub(crate) path: PathBuf,
+
+    /// Of a store, its base, if that is not where it was
+    #[arg(long, value_name = "STORE")]
+    pub(crate) base: Option<PathBuf>,
 
     /// One JSON object instead of tables
     #[arg(long)]

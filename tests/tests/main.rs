@@ -9,6 +9,7 @@
 
 mod advice;
 mod arch;
+mod based;
 mod block_lanes;
 mod block_laws;
 mod compare;
@@ -22,6 +23,7 @@ mod guards;
 mod hostile;
 mod importance;
 mod inspect;
+mod lossless;
 mod models;
 mod oracle;
 mod quant_golden;

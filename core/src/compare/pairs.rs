@@ -295,15 +295,12 @@ fn read<'f>(
     match (&pairing.way, &piece.unit) {
         (Way::Names(pairs), _) => {
             let (first, second) = pairs.get(piece.pair).ok_or_else(none)?;
-            Ok(Read::Both(
-                first.reader.read(a.files(), a.shards(), &piece.rows)?,
-                second.reader.read(b.files(), b.shards(), &piece.rows)?,
-            ))
+            Ok(Read::Both(first.reader.read(a, &piece.rows)?, second.reader.read(b, &piece.rows)?))
         }
         (Way::Export { plan, pairs, store_is_a }, Some(unit)) => {
             let (_, entry) = pairs.get(piece.pair).ok_or_else(none)?;
             let gguf = if *store_is_a { b } else { a };
-            let chunks = entry.reader.read(gguf.files(), gguf.shards(), &piece.rows)?;
+            let chunks = entry.reader.read(gguf, &piece.rows)?;
             Ok(Read::Export(plan.read(unit, last)?, chunks))
         }
         (Way::Export { .. }, None) => Err(none()),

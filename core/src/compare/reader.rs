@@ -2,22 +2,23 @@
 
 use std::ops::Range;
 
-use crate::decode::{Elements, RowDecoder};
+use super::Side;
+use crate::decode::{Elements, RowDecoder, Stored};
 use crate::error::{Error, Result};
-use crate::format::store::{Index, checksum, damaged, matrix};
-use crate::io::{Chunk, Files};
+use crate::format::store::{Group, Index, checksum, damaged, matrix};
+use crate::io::Chunk;
 use crate::limits::rows_per_group;
 use crate::registry::Registry;
 use crate::source::SourceTensor;
-use crate::store::tensor_file;
+use crate::store::Rows;
 use crate::tensor::{DType, mem_len};
 
 /// Where the rows of a tensor are.
 pub(crate) enum Reader<'a> {
     /// In a checkpoint or GGUF file, by the name of its file.
     Source(&'a SourceTensor, &'a str),
-    /// In row groups of a tensor file.
-    Stored(Box<Index>),
+    /// In row groups of tensor files of a store, or of its base.
+    Stored(Box<Rows>),
 }
 
 /// What some rows of a tensor hold.
@@ -31,7 +32,7 @@ impl Reader<'_> {
     pub(crate) fn dtype(&self) -> DType {
         match self {
             Self::Source(tensor, _) => tensor.info.dtype,
-            Self::Stored(index) => index.dtype,
+            Self::Stored(rows) => rows.index.dtype,
         }
     }
 
@@ -39,7 +40,7 @@ impl Reader<'_> {
     pub(crate) fn matrix(&self) -> (u64, u64) {
         match self {
             Self::Source(tensor, _) => matrix(&tensor.info.shape, tensor.info.dtype),
-            Self::Stored(index) => index.matrix(),
+            Self::Stored(rows) => rows.index.matrix(),
         }
     }
 
@@ -47,7 +48,7 @@ impl Reader<'_> {
     pub(crate) fn step(&self) -> u64 {
         match self {
             Self::Source(..) => rows_per_group(self.matrix().1, 1),
-            Self::Stored(index) => index.group_rows,
+            Self::Stored(rows) => rows.index.group_rows,
         }
     }
 
@@ -57,21 +58,18 @@ impl Reader<'_> {
         let bytes = match self {
             Self::Source(SourceTensor { derived: Some(derived), .. }, _) => derived.cost(rows)?,
             Self::Source(..) => values,
-            Self::Stored(index) => {
-                let largest = index.groups.iter().map(|group| group.len).max().unwrap_or(0);
-                largest.saturating_mul(rows.div_ceil(index.group_rows.max(1)))
+            Self::Stored(stored) => {
+                let largest = |index: &Index| index.groups.iter().map(|g| g.len).max().unwrap_or(0);
+                let base = stored.base.as_ref().map_or(0, |(_, index)| largest(index));
+                let group = largest(&stored.index).saturating_add(base);
+                group.saturating_mul(rows.div_ceil(stored.index.group_rows.max(1)))
             }
         };
         Ok(values.saturating_add(bytes))
     }
 
     /// The bytes that some rows need.
-    pub(crate) fn read<'f>(
-        &self,
-        files: &'f dyn Files,
-        shards: &[String],
-        rows: &Range<u64>,
-    ) -> Result<Vec<Chunk<'f>>> {
+    pub(crate) fn read<'f>(&self, side: &'f Side<'_>, rows: &Range<u64>) -> Result<Vec<Chunk<'f>>> {
         if rows.is_empty() {
             return Ok(Vec::new());
         }
@@ -80,26 +78,33 @@ impl Reader<'_> {
                 None => {
                     let len = tensor.row_len(self.matrix().1)?;
                     let (start, end) = (tensor.offset + rows.start * len, rows.end - rows.start);
-                    Ok(vec![files.read(file, start..start + end * len)?])
+                    Ok(vec![side.files().read(file, start..start + end * len)?])
                 }
                 Some(derived) => {
                     let mut chunks = Vec::new();
                     for part in derived.parts() {
                         let range = part.range(rows)?;
-                        let file =
-                            shards.get(part.shard).ok_or_else(|| Error::shape("no shard"))?;
+                        let file = side
+                            .shards()
+                            .get(part.shard)
+                            .ok_or_else(|| Error::shape("no shard"))?;
                         let range = part.offset + range.start..part.offset + range.end;
-                        chunks.push(files.read(file, range)?);
+                        chunks.push(side.files().read(file, range)?);
                     }
                     Ok(chunks)
                 }
             },
-            Self::Stored(index) => {
+            Self::Stored(stored) => {
+                let store = side.as_store().ok_or_else(|| Error::shape("no store"))?;
                 let mut chunks = Vec::new();
-                for group in groups(index, rows)? {
-                    let found = index.groups.get(group).ok_or_else(|| Error::shape("no group"))?;
-                    let range = found.offset..found.offset + found.len;
-                    chunks.push(files.read(&tensor_file(index.id), range)?);
+                for group in groups(&stored.index, rows)? {
+                    let base = stored.base.as_ref().map(|(location, index)| (*location, index));
+                    for (location, index) in
+                        [(stored.location, &stored.index)].into_iter().chain(base)
+                    {
+                        let found = group_of(index, group)?;
+                        chunks.push(store.read(location, found.offset..found.offset + found.len)?);
+                    }
                 }
                 Ok(chunks)
             }
@@ -124,21 +129,26 @@ impl Reader<'_> {
                 }
                 _ => bytes.extend_from_slice(chunks.first().copied().unwrap_or_default()),
             },
-            Self::Stored(index) => {
+            Self::Stored(stored) => {
+                let index = &stored.index;
+                let base = stored.base.as_ref().map(|(_, index)| index);
+                let decoder = RowDecoder::new(index, base, registry)?;
                 let mut values = Vec::with_capacity(count);
-                for (group, chunk) in groups(index, rows)?.zip(&chunks) {
-                    let found = index.groups.get(group).ok_or_else(|| Error::shape("no group"))?;
-                    if checksum(chunk) != found.sum {
-                        return Err(damaged(&format!("row group {group}"), found.offset));
-                    }
-                    let shape = index.group_shape(group)?;
+                let mut chunks = chunks.iter();
+                for group in groups(index, rows)? {
+                    let own = checked(index, group, chunks.next())?;
+                    let base = match base {
+                        Some(base) => Some(checked(base, group, chunks.next())?),
+                        None => None,
+                    };
+                    let (stored, shape) = (Stored { own, base }, index.group_shape(group)?);
                     if dtype.holds_weights() {
                         let start = values.len();
                         values.resize(start + shape.rows * shape.cols, 0.0);
                         let out = values.get_mut(start..).unwrap_or_default();
-                        RowDecoder::new(index, registry)?.decode(chunk, shape, out)?;
+                        decoder.decode(stored, shape, out)?;
                     } else {
-                        registry.block(&index.format)?.restore(chunk, shape, &mut bytes)?;
+                        decoder.source(stored, shape, &mut bytes)?;
                     }
                 }
                 return Ok(match dtype.holds_weights() {
@@ -160,4 +170,18 @@ impl Reader<'_> {
 fn groups(index: &Index, rows: &Range<u64>) -> Result<Range<usize>> {
     let size = index.group_rows.max(1);
     Ok(mem_len(rows.start / size)?..mem_len(rows.end.div_ceil(size))?)
+}
+
+fn group_of(index: &Index, group: usize) -> Result<&Group> {
+    index.groups.get(group).ok_or_else(|| Error::shape("no such row group"))
+}
+
+/// The bytes of a row group, if they are those that were written.
+fn checked<'b>(index: &Index, group: usize, bytes: Option<&&'b [u8]>) -> Result<&'b [u8]> {
+    let bytes = bytes.ok_or_else(|| Error::shape("a row group was not read"))?;
+    let found = group_of(index, group)?;
+    match checksum(bytes) == found.sum {
+        true => Ok(bytes),
+        false => Err(damaged(&format!("row group {group}"), found.offset)),
+    }
 }

@@ -106,14 +106,15 @@ impl<'a> Side<'a> {
             Open::Store(store) => {
                 let mut entries = Vec::new();
                 for (&id, record) in &store.metadata.tensors {
-                    let index = store.index(id, record)?;
+                    let rows = store.rows(id, record)?;
+                    let index = &rows.index;
                     let ty = match index.format.as_str() {
                         "raw" => index.dtype.to_string(),
                         format => format!("{format} of {}", index.dtype),
                     };
                     let (name, bytes) = (record.name.clone(), record.stored_bytes);
                     let (kind, shape) = (Kind { name, ty, bytes }, index.shape.clone());
-                    entries.push(Entry { kind, shape, reader: Reader::Stored(Box::new(index)) });
+                    entries.push(Entry { kind, shape, reader: Reader::Stored(Box::new(rows)) });
                 }
                 // By name: the order of a store is that of random ids.
                 entries.sort_by(|a, b| a.kind.name.cmp(&b.kind.name));

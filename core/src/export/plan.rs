@@ -134,7 +134,9 @@ impl<'a> ExportPlan<'a> {
         let mut keys = Vec::new();
         // A store with files missing is that before anything else.
         for piece in placed.iter().flat_map(|tensor| &tensor.pieces) {
-            store.file_len(piece.id).context(|| format!("tensor `{}`", piece.record.name))?;
+            store
+                .file_len(piece.id, piece.record)
+                .context(|| format!("tensor `{}`", piece.record.name))?;
         }
         for tensor in placed {
             let dims: Vec<u64> = tensor.shape.dims().iter().rev().copied().collect();
@@ -315,8 +317,8 @@ fn stored(
     for piece in tensor.pieces {
         let first = pieces.last().map_or(0, |before| before.rows.end);
         let place = || format!("tensor `{}`", piece.record.name);
-        let index = store.index(piece.id, piece.record)?;
-        pieces.push(Piece::new(index, &piece, first, verbatim, registry).context(place)?);
+        let rows = store.rows(piece.id, piece.record)?;
+        pieces.push(Piece::new(rows, &piece, first, verbatim, registry).context(place)?);
     }
     Ok(Output {
         entry: TensorEntry { name: tensor.name, dims, ggml_type: quant.ggml_type(), len },

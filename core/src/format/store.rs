@@ -244,6 +244,10 @@ impl Index {
             let cols = shape.cols();
             return Err(Error::malformed(format!("rows of {cols} are not whole `{dtype}` blocks")));
         }
+        let cols = matrix(&shape, dtype).1;
+        if cols > limits::ROW_VALUES || group_rows > limits::rows_per_group(cols, limits::GRANULE) {
+            return Err(Error::malformed(format!("row groups of {group_rows} rows of {cols}")));
+        }
         if group_rows == 0 || count != rows.div_ceil(group_rows) || count > limits::ROW_GROUPS {
             return Err(Error::malformed(format!(
                 "{count} groups of {group_rows} rows do not make {rows} rows"

@@ -1,7 +1,8 @@
 //! What is written about a finished tensor: its index, and its lines in `metadata.json`.
 
+use super::fingerprint::Fingerprint;
 use super::{ImportPlan, Item, OpenTensor};
-use crate::format::store::{self as file, Index};
+use crate::format::store::Index;
 use crate::store::{MadeOf, Record};
 
 impl ImportPlan<'_> {
@@ -14,6 +15,7 @@ impl ImportPlan<'_> {
         Record {
             block_format: index.format.clone(),
             dtype: info.dtype.name().to_owned(),
+            from_base: item.takes(),
             made_of: item.source.derived.as_ref().map(|derived| MadeOf {
                 encoding: derived.encoding.to_owned(),
                 parts: derived.parts().iter().map(|part| part.info.name.clone()).collect(),
@@ -49,18 +51,19 @@ pub(super) fn index(item: &Item<'_>, tensor: OpenTensor, hash: [u8; 32]) -> Inde
 
 /// Everything that decides the bytes of a tensor file.
 pub(super) fn fingerprint(item: &Item<'_>, hash: [u8; 32]) -> [u8; 32] {
-    let encoding = item.source.derived.as_ref().map_or("", |derived| derived.encoding);
-    let text = format!(
-        "gmat {} {} {} {}{encoding} {} {} {}",
-        file::VERSION,
-        item.id,
-        item.source.info.name,
-        item.source.info.dtype,
-        item.source.info.shape,
-        item.format.name(),
-        item.group_rows
-    );
-    *blake3::Hasher::new().update(&hash).update(text.as_bytes()).finalize().as_bytes()
+    let info = &item.source.info;
+    let fingerprint = Fingerprint {
+        id: item.id,
+        name: &info.name,
+        dtype: info.dtype,
+        encoding: item.source.derived.as_ref().map_or("", |derived| derived.encoding),
+        shape: &info.shape,
+        format: item.format.name(),
+        group_rows: item.group_rows,
+        source: hash,
+        base: item.base_hash(),
+    };
+    fingerprint.hash()
 }
 
 fn rms(sum_sq: f64, elems: u64) -> f64 {

@@ -11,7 +11,8 @@ use crate::pipeline::Budget;
 use crate::progress::{Event, Progress, notify};
 use crate::registry::Registry;
 use crate::store::{
-    METADATA, Metadata, Record, SOURCE_KEYS, Store, TOKENS, ToCheck, check_groups, tensor_file,
+    FromBase, METADATA, Metadata, Record, SOURCE_KEYS, Store, TOKENS, ToCheck, check_groups,
+    tensor_file,
 };
 
 /// The folder of tensor files.
@@ -37,7 +38,13 @@ pub fn verify_store(
     foreign_files(files, metadata, &mut found)?;
 
     let mut present: Vec<(&Record, Index)> = Vec::new();
+    let mut shared = 0;
     for (&id, record) in &metadata.tensors {
+        // What is in the base is verified with the base.
+        if matches!(record.from_base, Some(FromBase::Same(_))) {
+            shared += 1;
+            continue;
+        }
         let (file, name) = (tensor_file(id), Some(record.name.as_str()));
         if files.len(&file)?.is_none() {
             found.differs(&file, name, "the file is missing");
@@ -55,7 +62,8 @@ pub fn verify_store(
     for (record, index) in &present {
         // The hash of a tensor that was made of several is that of all of them.
         let format = registry.block(&index.format).ok();
-        let restore = format.filter(|format| format.is_lossless() && record.made_of.is_none());
+        let alone = record.made_of.is_none() && record.from_base.is_none();
+        let restore = format.filter(|format| format.is_lossless() && alone);
         to_check.push(ToCheck { index, restore });
     }
     let checked = check_groups(files, &to_check, budget, progress)?;
@@ -86,6 +94,11 @@ pub fn verify_store(
     }
     found.tensors = present.len();
     found.checks.push(format!("checksums of all {} files", found.files));
+    if shared > 0 {
+        found
+            .checks
+            .push(format!("not the {shared} tensors that are in the base: verify that, too"));
+    }
     found.checks.push(format!("source hashes of {hashed} of {} tensors", metadata.total_tensors));
     Ok(found)
 }
@@ -120,7 +133,9 @@ fn small_files(store: &Store<'_>, found: &mut Verified) -> Result<()> {
 
 /// What is in the folder of a store, and not of it.
 fn foreign_files(files: &dyn Files, metadata: &Metadata, found: &mut Verified) -> Result<()> {
-    let own: BTreeSet<String> = metadata.tensors.keys().map(|&id| tensor_file(id)).collect();
+    let own = metadata.tensors.iter();
+    let own = own.filter(|(_, record)| !matches!(record.from_base, Some(FromBase::Same(_))));
+    let own: BTreeSet<String> = own.map(|(&id, _)| tensor_file(id)).collect();
     let mut present: BTreeMap<String, bool> = BTreeMap::new();
     for name in files.names_in(TENSORS)? {
         let path = format!("{TENSORS}/{name}");

@@ -9,7 +9,7 @@ use gmat_core::{Registry, Result};
 
 use super::source::Source;
 use super::verify::BytesOnly;
-use super::{budget, reports, store_at, tensors, write_whole};
+use super::{base, budget, reports, store_at, tensors, write_whole};
 use crate::args::{Common, Compare};
 use crate::folder::Folder;
 use crate::report::Console;
@@ -17,14 +17,18 @@ use crate::size::show_size;
 
 /// A model, open.
 enum Opened {
-    Store(Folder),
+    Store(Folder, Option<Folder>),
     Source(Box<Source>),
 }
 
 impl Opened {
     fn new(path: &Path) -> Result<Self> {
         match store_at(path) {
-            Some(folder) => Ok(Self::Store(Folder::new(folder))),
+            Some(path) => {
+                let folder = Folder::new(path);
+                let base = base::require(&Store::open(&folder)?, folder.path(), None)?;
+                Ok(Self::Store(folder, base))
+            }
             None => Source::open(path).map(|source| Self::Source(Box::new(source))),
         }
     }
@@ -32,14 +36,19 @@ impl Opened {
     fn side<'a>(&'a self, path: &Path) -> Result<Side<'a>> {
         let path = path.display().to_string();
         match self {
-            Self::Store(folder) => Ok(Side::store(path, Store::open(folder)?)),
+            Self::Store(folder, base) => {
+                Ok(Side::store(path, base::attach(Store::open(folder)?, base.as_ref())?))
+            }
             Self::Source(source) => Ok(Side::model(path, &source.folder, source.model.clone())),
         }
     }
 
     fn unchanged<T>(&self, result: Result<T>) -> Result<T> {
         match self {
-            Self::Store(folder) => folder.unchanged(result),
+            Self::Store(folder, base) => {
+                let result = folder.unchanged(result);
+                base.iter().fold(result, |result, base| base.unchanged(result))
+            }
             Self::Source(source) => source.folder.unchanged(result),
         }
     }

@@ -13,7 +13,7 @@ use gmat_core::store::{FOLDER, METADATA, Store, TOKENS};
 use gmat_core::token::Vocab;
 use gmat_core::{Error, Registry, Result, ResultExt};
 
-use super::{budget, explain, read_config, reports, write_generated};
+use super::{base, budget, explain, read_config, reports, write_generated};
 use crate::args::{Common, Export};
 use crate::behind::write_behind;
 use crate::folder::Folder;
@@ -32,6 +32,8 @@ pub(crate) fn run(
     check_thresholds(args)?;
     let folder = Folder::new(store_path(&args.model));
     let store = Store::open(&folder)?;
+    let base_folder = base::require(&store, folder.path(), args.base.as_deref())?;
+    let store = base::attach(store, base_folder.as_ref())?;
     if args.generate_config {
         return generate(args, &store, registry, console);
     }

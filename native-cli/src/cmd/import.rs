@@ -10,11 +10,11 @@ use gmat_core::format::gguf::{SUFFIX, shard_number};
 use gmat_core::import::ImportPlan;
 use gmat_core::io::Files;
 use gmat_core::source::{INDEX, Model, Pick};
-use gmat_core::store::FOLDER;
-use gmat_core::{DType, Error, Registry, Result, ResultExt, export};
+use gmat_core::store::{FOLDER, FromBase, Store};
+use gmat_core::{DType, Error, Registry, Result, ResultExt};
 
 use super::source::Source;
-use super::{budget, read_config, write_generated};
+use super::{base, budget, export, read_config, write_generated};
 use crate::args::{Common, Import};
 use crate::behind::write_behind;
 use crate::folder::Folder;
@@ -24,6 +24,9 @@ use crate::staging::StagedFolder;
 
 /// The block format that keeps everything as it is.
 const RAW: &str = "raw";
+
+/// The same in less room.
+const LOSSLESS: &str = "lossless";
 
 /// File that `--generate-config` writes.
 const CONFIG: &str = "import_config.json";
@@ -46,6 +49,16 @@ pub(crate) fn run(
             .context(|| format!("config `{}`", path.display()))?,
         None => default_config(model),
     };
+    let base_folder = args.base.as_deref().map(|path| Folder::new(export::store_path(path)));
+    let base = base_folder.as_ref().map(|folder| Store::open(folder)).transpose()?;
+    // Without a config, what the base is stored as decides.
+    if let (Some(base), None) = (&base, &args.config) {
+        config.block_format = match base.metadata.config.block_format.as_str() {
+            RAW => LOSSLESS,
+            other => other,
+        }
+        .to_owned();
+    }
     if let Some(format) = &args.block_format {
         config.block_format.clone_from(format);
     }
@@ -57,7 +70,12 @@ pub(crate) fn run(
         config.metadata = metadata;
     }
     check_format(args, &config, registry)?;
-    let plan = ImportPlan::new(model, &config, registry)?;
+    let target = output_path(&args.output);
+    let mut plan = ImportPlan::new(model, &config, registry)?;
+    if let (Some(base), Some(base_folder)) = (&base, &base_folder) {
+        let way = base::way(&target, base_folder.path());
+        plan.against(base, way, &source.folder, registry, console)?;
+    }
     for note in model.notes.iter().chain(&plan.notes) {
         console.note(note);
     }
@@ -71,8 +89,9 @@ pub(crate) fn run(
     }
     let (tokens, model_files) = source.beside(args.pre.as_deref(), registry, console)?;
 
-    let target = store_path(&args.output);
-    let mut staging = StagedFolder::new(&target, &source.input.paths(model))?;
+    let mut inputs = source.input.paths(model);
+    inputs.extend(base_folder.iter().map(|base| base.path().to_owned()));
+    let mut staging = StagedFolder::new(&target, &inputs)?;
     let fingerprint = plan.fingerprint(&model_files, tokens.as_deref())?;
     let existing = staging.existing(&fingerprint, args.restart)?;
     if !args.ignore_space {
@@ -103,7 +122,9 @@ pub(crate) fn run(
         manifest.check_source(&written).context(place)?;
     }
     staging.commit()?;
-    let stored: u64 = written.tensors.values().map(|tensor| tensor.stored_bytes).sum();
+    let own = written.tensors.values();
+    let own = own.filter(|record| !matches!(record.from_base, Some(FromBase::Same(_))));
+    let stored: u64 = own.map(|tensor| tensor.stored_bytes).sum();
     console.line(format!(
         "Done! {}, {} stored in {}",
         super::tensors(written.total_tensors),
@@ -140,7 +161,7 @@ fn foresee(
     registry: &Registry,
     console: &mut Console,
 ) -> Result<()> {
-    let effective = export::effective_config(model, &config.metadata)?;
+    let effective = gmat_core::export::effective_config(model, &config.metadata)?;
     if let Err(error) = gmat_core::arch::choose(registry.archs(), &effective) {
         let hint = error.hint().unwrap_or_default();
         let said = format!("export will not accept this as it is: {}; {hint}", error.message());
@@ -153,7 +174,7 @@ fn foresee(
 }
 
 /// The store that `--output` means: a folder that gets a `model.gmat`, unless it is one by name.
-fn store_path(output: &Path) -> PathBuf {
+pub(super) fn output_path(output: &Path) -> PathBuf {
     // Without a slash at the end: suffixes are added to the name.
     let output: PathBuf = output.components().collect();
     let is_store =

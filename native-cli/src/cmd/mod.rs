@@ -1,5 +1,6 @@
 //! The subcommands, one file each.
 
+mod base;
 mod beside;
 pub(crate) mod compare;
 mod explain;
@@ -9,6 +10,7 @@ pub(crate) mod import;
 pub(crate) mod inspect;
 mod reports;
 mod source;
+pub(crate) mod store;
 pub(crate) mod verify;
 
 use std::fs;

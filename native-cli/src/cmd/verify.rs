@@ -17,7 +17,7 @@ use serde_json::json;
 
 use super::import::Input;
 use super::source::{Source, output_name};
-use super::{budget, export, read_config, tensors};
+use super::{base, budget, export, read_config, tensors};
 use crate::args::{Common, Verify};
 use crate::folder::Folder;
 use crate::report::Console;
@@ -82,9 +82,15 @@ fn verify_a_store(
     let Some(path) = &args.source else { return Ok(found) };
     // What cannot be opened has been reported.
     let Ok(store) = Store::open(&folder) else { return Ok(found) };
+    let base_folder = base::require(&store, folder.path(), None)?;
+    let base = base_folder.as_ref().map(|folder| Store::open(folder)).transpose()?;
     let source = Source::open(path)?;
-    let plan = ImportPlan::new(&source.model, &store.metadata.config, registry)
+    let mut plan = ImportPlan::new(&source.model, &store.metadata.config, registry)
         .context(|| format!("model `{}`", path.display()))?;
+    if let (Some(base), Some(made)) = (&base, &store.metadata.made_against) {
+        let progress = &mut BytesOnly(console);
+        plan.against(base, made.path.clone(), &source.folder, registry, progress)?;
+    }
     let vocab = read_small(&folder, TOKENS)?.and_then(|bytes| tokens::read(&bytes).ok());
     let pre = vocab.map(|vocab| vocab.pre).filter(|pre| !pre.is_empty());
     // Whoever forced the pre-tokenizer on import had to.
@@ -178,6 +184,8 @@ impl Made<'_> {
         found: &mut Verified,
     ) -> Result<()> {
         let store = Store::open(store_folder)?;
+        let base = base::require(&store, store_folder.path(), None)?;
+        let store = base::attach(store, base.as_ref())?;
         if let Some(manifest) = self.manifest
             && manifest.store.checksum != store.metadata.checksum()
         {
