@@ -6,7 +6,8 @@ EXAMPLE = example/tiny_llm
 # Absolute, so that the example can be run from its own folder. CARGO_TARGET_DIR moves build output.
 TARGET = $(abspath $(or $(CARGO_TARGET_DIR),target))
 GMAT = $(TARGET)/release/gmat
-CODEC_FILES = $(wildcard codecs/src/block/*.rs codecs/src/quant/*.rs codecs/src/arch/*.rs codecs/src/token/*.rs)
+CODEC_FILES = $(wildcard codecs/src/block/*.rs codecs/src/quant/*.rs codecs/src/arch/*.rs codecs/src/token/*.rs \
+    codecs/src/container/*.rs)
 
 .PHONY: help build demo test lint unit wasm docs interop tree install bench speed sanitize miri clean
 

@@ -61,6 +61,11 @@ impl RowDecoder {
         Ok(Self { format, elements: Elements::new(index.dtype, registry)? })
     }
 
+    /// Whether [`Self::restore`] gives back what the source had.
+    pub(crate) fn is_lossless(self) -> bool {
+        self.format.is_lossless()
+    }
+
     /// The blocks of a row group of a quantized tensor, as they were in the source; `out` has exactly
     /// the right length.
     ///

@@ -5,8 +5,10 @@
 #![forbid(unsafe_code)]
 
 pub mod arch;
+pub mod arrays;
 pub mod block;
 pub mod config;
+pub mod container;
 pub mod convert;
 mod decode;
 pub mod error;
@@ -32,7 +34,7 @@ pub mod token;
 
 pub use error::{Error, ErrorKind, Result, ResultExt};
 pub use ggml::GgmlType;
-pub use registry::{ArchEntry, BlockEntry, QuantEntry, Registry, TokenizerEntry};
+pub use registry::{ArchEntry, BlockEntry, ContainerEntry, QuantEntry, Registry, TokenizerEntry};
 pub use tensor::{DType, Shape, TensorInfo};
 
 #[doc(hidden)]

@@ -37,19 +37,9 @@ pub(crate) fn run(
     let input = Input::find(&args.model)?;
     let folder = Folder::new(&input.folder);
     let mut model = input.open(&folder)?;
-    // Keys of a GGUF file say all that is to be known; what else is in its folder may be of another
-    // model.
     let is_gguf = model.keys.is_some();
-    let config_json = match is_gguf {
-        true => None,
-        false => read_small(&folder, "config.json")?,
-    };
-    let model_config = config_json
-        .as_deref()
-        .map(ModelConfig::parse)
-        .transpose()
-        .context(|| format!("file `{}`", folder.path().join("config.json").display()))?;
-    model.resolve(&folder, model_config.as_ref())?;
+    let config_json = config_beside(&folder, &model)?;
+    let model_config = resolve(&folder, &mut model, config_json.as_deref())?;
     let metadata = metadata::extract(model_config.as_ref(), &model.metadata);
     if args.generate_config {
         return generate(args, &model, metadata, console);
@@ -113,6 +103,30 @@ pub(crate) fn run(
         target.display()
     ));
     Ok(())
+}
+
+/// The `config.json` beside a model.
+pub(crate) fn config_beside(folder: &Folder, model: &Model) -> Result<Option<Vec<u8>>> {
+    // Keys of a GGUF file say all that is to be known; what else is in its folder may be of another
+    // model.
+    match model.keys.is_some() {
+        true => Ok(None),
+        false => read_small(folder, "config.json"),
+    }
+}
+
+/// Puts quantized tensors together as the model's config says; returns the config.
+pub(crate) fn resolve(
+    folder: &Folder,
+    model: &mut Model,
+    config_json: Option<&[u8]>,
+) -> Result<Option<ModelConfig>> {
+    let config = config_json
+        .map(ModelConfig::parse)
+        .transpose()
+        .context(|| format!("file `{}`", folder.path().join("config.json").display()))?;
+    model.resolve(folder, config.as_ref())?;
+    Ok(config)
 }
 
 /// What an import does without a config. A GGUF file has been quantized with care, or is to be: no
@@ -258,7 +272,7 @@ impl Input {
         self.gguf.as_deref()
     }
 
-    fn open(&self, folder: &Folder) -> Result<Model> {
+    pub(crate) fn open(&self, folder: &Folder) -> Result<Model> {
         match &self.gguf {
             Some(file) => Model::open_gguf(folder, file),
             None => Model::open(folder, self.pick()),
@@ -266,7 +280,7 @@ impl Input {
     }
 
     /// Everything that must be there until the import is done.
-    fn paths(&self, model: &Model) -> Vec<PathBuf> {
+    pub(crate) fn paths(&self, model: &Model) -> Vec<PathBuf> {
         let shards = model.shards.iter().map(|shard| self.folder.join(&shard.name));
         [self.folder.clone()].into_iter().chain(shards).collect()
     }

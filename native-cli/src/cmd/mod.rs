@@ -1,6 +1,7 @@
 //! The subcommands, one file each.
 
 mod beside;
+pub(crate) mod convert;
 mod explain;
 pub(crate) mod export;
 pub(crate) mod formats;
