@@ -11,6 +11,8 @@ mod advice;
 mod arch;
 mod block_lanes;
 mod block_laws;
+mod convert;
+mod convert_resume;
 mod converted;
 mod edges;
 mod fit;

@@ -56,10 +56,16 @@ impl ArrayPlan<'_> {
     /// says.
     pub fn done(&self, files: &dyn Files, progress: &mut dyn Progress) -> Result<Done> {
         let mut notes = BTreeMap::new();
-        if let Some((manifest, _)) = Manifest::read(files)? {
+        let noted = read_small(files, PLAN_NOTE)?;
+        let manifest = match Manifest::read(files) {
+            // A run was killed while it wrote the manifest, which comes last.
+            Err(_) if noted.is_some() => None,
+            read => read?,
+        };
+        if let Some((manifest, _)) = manifest {
             self.same(&manifest.identity, files)?;
             self.noted(&manifest, &mut notes);
-        } else if let Some(text) = read_small(files, PLAN_NOTE)? {
+        } else if let Some(text) = noted {
             // A note that was not written to the end says nothing.
             if let Ok(identity) = parse(&text, "a note") {
                 self.same(&identity, files)?;

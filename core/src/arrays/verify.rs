@@ -72,7 +72,7 @@ pub fn verify(
     let known: BTreeSet<String> = manifest.paths().into_iter().collect();
     let folders: BTreeSet<&str> =
         records.iter().filter_map(|record| Some(record.file.split_once('/')?.0)).collect();
-    let mut present: Vec<String> =
+    let mut present: BTreeSet<String> =
         files.names()?.into_iter().filter(|name| !folders.contains(name.as_str())).collect();
     for folder in &folders {
         present.extend(files.names_in(folder)?.into_iter().map(|name| format!("{folder}/{name}")));
