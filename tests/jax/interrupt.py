@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""Ends conversions with SIGKILL at random moments and resumes them: the bytes must be the same."""
+"""Ends conversions at random moments, mostly with SIGKILL, some with SIGINT, and resumes them: the
+bytes must be the same."""
 
 import argparse
 import json
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -57,9 +59,15 @@ def main():
             try:
                 said, complaint = run.communicate(timeout=random.uniform(0, duration * 1.1))
             except subprocess.TimeoutExpired:
-                run.kill()
-                run.communicate()
+                wanted = random.choice([signal.SIGKILL] * 3 + [signal.SIGINT])
+                run.send_signal(wanted)
+                said, complaint = run.communicate()
                 kills += 1
+                # A signal may come too late, or before the program is ready for it.
+                if run.returncode not in (0, -wanted, 130):
+                    sys.exit(f"round {kills}: exit {run.returncode}\n{complaint}")
+                if run.returncode == 130 and "error: interrupted" not in complaint:
+                    sys.exit(f"round {kills}: says only\n{complaint}")
                 # Whatever has its final name is complete.
                 if out.exists() and tree(out) != tree(whole):
                     sys.exit(f"round {kills}: {out} is not complete, or has other bytes")

@@ -5,6 +5,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use gmat_core::Registry;
+use gmat_core::arrays::{ArrayOptions, ArrayPlan, Done, Mxfp4, Origin, Precision};
+use gmat_core::pipeline::Budget;
+use gmat_core::progress::Silent;
+use gmat_core::source::{Model, Pick};
+use gmat_tests::memory::Memory;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -285,4 +291,65 @@ fn scales_are_counted_and_raw_is_what_the_checkpoint_has() {
     assert!(names("decoded").iter().all(|n| !n.ends_with("_blocks") && !n.ends_with("_scales")));
     assert_eq!(names("raw").iter().filter(|name| name.ends_with("_blocks")).count(), 4);
     assert_eq!(names("raw").len(), names("decoded").len() + 4);
+}
+
+#[test]
+fn large_tensors_are_read_in_pieces() {
+    let rows = 20_000;
+    let tensor = ("w", "BF16", vec![rows, 1000], vec![0x3c; usize::try_from(rows).unwrap() * 2000]);
+    let folder = Memory::of([("model.safetensors", safetensors(&[tensor]))]);
+    let registry = Registry::builtin(gmat_codecs::link()).unwrap();
+    let model = Model::open(&folder, Pick::Folder).unwrap();
+    for container in registry.containers() {
+        let options = ArrayOptions {
+            container: *container,
+            precision: Precision::Float32,
+            mxfp4: Mxfp4::Decode,
+            shard_size: 1 << 30,
+        };
+        let plan = ArrayPlan::new(Origin::Model(&model, &folder), options, &registry).unwrap();
+        let mut out = Memory::default();
+        // Two units fit into that, not the tensor.
+        let budget = Budget { in_flight: 4, memory: 40 << 20 };
+        plan.run(Done::default(), None, &mut out, budget, &mut Silent).unwrap();
+        let written: u64 = out
+            .files
+            .iter()
+            .filter(|(name, _)| name.starts_with("shard"))
+            .map(|(_, bytes)| bytes.len() as u64)
+            .sum();
+        assert_eq!(written, plan.output_bytes());
+    }
+    assert!(folder.largest.get() <= 2 << 20, "{}", folder.largest.get());
+}
+
+#[test]
+fn formats_are_listed() {
+    let dir = TempDir::new().unwrap();
+    let said = gmat(dir.path(), &["formats"]).ok();
+    let listed: Value =
+        serde_json::from_str(&gmat(dir.path(), &["formats", "--json"]).ok().stdout).unwrap();
+    for format in FORMATS {
+        assert!(said.stdout.contains(&format!("  {format:<14} ")), "{}", said.stdout);
+        assert!(listed["output_formats"].as_array().unwrap().iter().any(|f| f["name"] == format));
+    }
+}
+
+#[test]
+fn a_manifest_that_leaves_its_folder_is_refused() {
+    let dir = TempDir::new().unwrap();
+    let at = dir.path();
+    write(&at.join("hf"), &[one("a")]);
+    gmat(at, &["convert", "-q", "-i", "hf", "-o", "out"]).ok();
+    let path = at.join("out/manifest.json");
+    let text = fs::read_to_string(&path).unwrap();
+    for outside in ["../hf/model.safetensors", "/etc/hostname", "shard_000/../../x"] {
+        fs::write(&path, text.replace("shard_000/a.npy", outside)).unwrap();
+        hinted(
+            gmat(at, &["convert", "-i", "hf", "-o", "out"]),
+            2,
+            &["not a model that gmat converted"],
+        );
+    }
+    assert!(at.join("hf/model.safetensors").exists());
 }

@@ -161,6 +161,10 @@ impl Manifest {
         let Some(text) = read_small(files, MANIFEST)? else { return Ok(None) };
         let place = || format!("file `{}`", files.place(MANIFEST));
         let manifest: Self = parse(&text, "a manifest that gmat wrote").context(place)?;
+        if let Some(outside) = manifest.paths().into_iter().find(|path| !is_inside(path)) {
+            return Err(Error::malformed(format!("`{outside}` is not a path in its folder"))
+                .context(place()));
+        }
         let start = CHECKSUM_START.len();
         let mut hasher = blake3::Hasher::new();
         hasher.update(text.get(..start).unwrap_or_default()).update(&[b'0'; DIGITS]);
@@ -191,6 +195,11 @@ impl Manifest {
         paths.sort();
         paths
     }
+}
+
+/// Whether a path stays in its folder.
+fn is_inside(path: &str) -> bool {
+    path.split('/').all(|part| !matches!(part, "" | "." | ".."))
 }
 
 /// JSON text with a final newline.

@@ -77,7 +77,8 @@ impl ArrayPlan<'_> {
                 }
             }
         }
-        let bytes = notes.values().flat_map(|note| &note.files).map(|record| record.bytes).sum();
+        let records = notes.values().flat_map(|note| &note.files);
+        let bytes = records.map(|record| record.bytes).fold(0, u64::saturating_add);
         notify(progress, Event::Start { tensors: notes.len(), bytes })?;
         let mut read = 0;
         let mut done = BTreeMap::new();
