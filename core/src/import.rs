@@ -376,29 +376,10 @@ impl<'a> ImportPlan<'a> {
         if unit.rows.is_empty() {
             return Ok(Vec::new());
         }
-        let mut chunks = Vec::new();
-        let mut read = |part: usize, shard: usize, offset: u64, range: Range<u64>| -> Result<()> {
-            let shard =
-                self.model.shards.get(shard).ok_or_else(|| Error::shape("no such shard"))?;
-            let chunk = files.read(&shard.name, offset + range.start..offset + range.end)?;
-            hash.add(part, &range, chunk.as_ref().as_ref())?;
-            chunks.push(chunk);
-            Ok(())
-        };
-        match &item.source.derived {
-            None => {
-                let range = unit.rows.start * item.row_len..unit.rows.end * item.row_len;
-                read(0, item.source.shard, item.source.offset, range)?;
-            }
-            Some(derived) => {
-                for (number, part) in derived.parts().iter().enumerate() {
-                    let part_of = || format!("its part `{}`", part.info.name);
-                    read(number, part.shard, part.offset, part.range(&unit.rows)?)
-                        .context(part_of)?;
-                }
-            }
-        }
-        Ok(chunks)
+        let (tensor, rows) = (item.source, &unit.rows);
+        self.model.read_rows(files, tensor, rows, item.row_len, |part, range, bytes| {
+            hash.add(part, range, bytes)
+        })
     }
 }
 

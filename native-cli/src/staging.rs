@@ -1,8 +1,10 @@
 //! Output that appears under its final name only when it is complete.
 
+pub(crate) use self::arrays::StagedArrays;
 pub(crate) use self::files::StagedFiles;
 pub(crate) use self::store::StagedFolder;
 
+mod arrays;
 mod files;
 mod room;
 mod store;

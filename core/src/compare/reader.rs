@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::Side;
 use crate::decode::{Elements, RowDecoder, Stored};
 use crate::error::{Error, Result};
-use crate::format::store::{Group, Index, checksum, damaged, matrix};
+use crate::format::store::{Group, Index, matrix};
 use crate::io::Chunk;
 use crate::limits::rows_per_group;
 use crate::registry::Registry;
@@ -134,11 +134,14 @@ impl Reader<'_> {
                 let base = stored.base.as_ref().map(|(_, index)| index);
                 let decoder = RowDecoder::new(index, base, registry)?;
                 let mut values = Vec::with_capacity(count);
-                let mut chunks = chunks.iter();
+                let mut chunks = chunks.into_iter();
+                let next = |chunks: &mut std::vec::IntoIter<_>| {
+                    chunks.next().ok_or_else(|| Error::shape("a row group was not read"))
+                };
                 for group in groups(index, rows)? {
-                    let own = checked(index, group, chunks.next())?;
+                    let own = index.checked(group, next(&mut chunks)?)?;
                     let base = match base {
-                        Some(base) => Some(checked(base, group, chunks.next())?),
+                        Some(base) => Some(base.checked(group, next(&mut chunks)?)?),
                         None => None,
                     };
                     let (stored, shape) = (Stored { own, base }, index.group_shape(group)?);
@@ -174,14 +177,4 @@ fn groups(index: &Index, rows: &Range<u64>) -> Result<Range<usize>> {
 
 fn group_of(index: &Index, group: usize) -> Result<&Group> {
     index.groups.get(group).ok_or_else(|| Error::shape("no such row group"))
-}
-
-/// The bytes of a row group, if they are those that were written.
-fn checked<'b>(index: &Index, group: usize, bytes: Option<&&'b [u8]>) -> Result<&'b [u8]> {
-    let bytes = bytes.ok_or_else(|| Error::shape("a row group was not read"))?;
-    let found = group_of(index, group)?;
-    match checksum(bytes) == found.sum {
-        true => Ok(bytes),
-        false => Err(damaged(&format!("row group {group}"), found.offset)),
-    }
 }

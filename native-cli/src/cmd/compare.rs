@@ -15,14 +15,14 @@ use crate::folder::Folder;
 use crate::report::Console;
 use crate::size::show_size;
 
-/// A model, open.
-enum Opened {
+/// A model, open; a store with its base.
+pub(super) enum Opened {
     Store(Folder, Option<Folder>),
     Source(Box<Source>),
 }
 
 impl Opened {
-    fn new(path: &Path) -> Result<Self> {
+    pub(super) fn new(path: &Path) -> Result<Self> {
         match store_at(path) {
             Some(path) => {
                 let folder = Folder::new(path);

@@ -285,7 +285,7 @@ impl Input {
     }
 
     /// Everything that must be there until the import is done.
-    fn paths(&self, model: &Model) -> Vec<PathBuf> {
+    pub(crate) fn paths(&self, model: &Model) -> Vec<PathBuf> {
         let shards = model.shards.iter().map(|shard| self.folder.join(&shard.name));
         [self.folder.clone()].into_iter().chain(shards).collect()
     }
