@@ -6,9 +6,10 @@ EXAMPLE = example/tiny_llm
 # Absolute, so that the example can be run from its own folder. CARGO_TARGET_DIR moves build output.
 TARGET = $(abspath $(or $(CARGO_TARGET_DIR),target))
 GMAT = $(TARGET)/release/gmat
-CODEC_FILES = $(wildcard codecs/src/block/*.rs codecs/src/quant/*.rs codecs/src/arch/*.rs codecs/src/token/*.rs)
+CODEC_FILES = $(wildcard codecs/src/block/*.rs codecs/src/quant/*.rs codecs/src/arch/*.rs codecs/src/token/*.rs \
+    codecs/src/container/*.rs)
 
-.PHONY: help build demo test lint unit wasm docs interop web serve page tree install bench speed sanitize miri clean
+.PHONY: help build demo test lint unit wasm docs interop jax web serve page tree install bench speed sanitize miri clean
 
 help:
 	@echo "make demo     build gmat, convert the example model, show the result"
@@ -16,7 +17,7 @@ help:
 	@echo "make install  install gmat"
 	@echo "make web      build the page that converts in the browser, to web/dist"
 	@echo "make serve    build it and serve it on this machine"
-	@echo "also: build lint unit wasm docs interop page bench speed sanitize miri clean"
+	@echo "also: build lint unit wasm docs interop jax page bench speed sanitize miri clean"
 
 build:
 	$(CARGO) build --release --locked -p gmat
@@ -36,7 +37,7 @@ install:
 	$(CARGO) install --locked --path native-cli
 
 # Cheapest first, so that a slip is found early.
-test: lint unit wasm docs page interop tree
+test: lint unit wasm docs page interop jax tree
 	@echo "all checks passed"
 
 lint:
@@ -80,6 +81,10 @@ page: web build
 
 interop: build
 	tests/interop/run.sh $(GMAT)
+
+# What convert writes, read by NumPy, msgpack, pickle and JAX.
+jax: build
+	tests/jax/run.sh $(GMAT)
 
 # Building and testing must leave no trace in the checkout.
 tree:

@@ -66,7 +66,8 @@ fn plans_are_those_of_the_store() {
             let plan = ImportPlan::new(&model, &config, &registry).unwrap();
             let draft = plan.draft(beside.clone(), tokens).unwrap();
             let mut store = Memory::default();
-            plan.run(&files, beside.clone(), tokens, &mut store, BUDGET, &mut Silent).unwrap();
+            plan.run(&files, beside.clone(), tokens, None, &mut store, BUDGET, &mut Silent)
+                .unwrap();
             let bytes: usize = store.files.values().map(Vec::len).sum();
             assert!(bytes as u64 <= draft.bytes() + 4096, "{name}: {bytes}, {}", draft.bytes());
             for ty in ["q4_k_m", "q8_0", "keep"] {

@@ -3,7 +3,7 @@
 use gmat_core::inspect::{Contents, Totals, json};
 use gmat_core::io::{Files, read_exact};
 use gmat_core::source::{Pick, gguf_in};
-use gmat_core::store::METADATA;
+use gmat_core::store::{METADATA, Store};
 use gmat_core::{Registry, Result};
 use serde_json::Value as Json;
 
@@ -49,7 +49,7 @@ impl Kind {
     /// All that headers tell, in the form of `gmat inspect --json`.
     pub(crate) fn contents(&self, files: &dyn Files, registry: &Registry) -> Result<Json> {
         let contents = match self {
-            Self::Store => Contents::store(files)?,
+            Self::Store => Contents::store(&Store::open(files)?)?,
             Self::Gguf(name) => Contents::gguf(files, name)?,
             Self::SafeTensors(_) => Contents::safetensors(files, self.pick(), registry)?,
         };

@@ -109,7 +109,8 @@ impl<'a> Import<'a> {
     ) -> Result<Json> {
         let plan = ImportPlan::new(&self.model, &self.config, registry)?;
         let tokens = self.tokens.as_deref();
-        let written = plan.run(self.files, self.model_files, tokens, sink, budget(), progress)?;
+        let written =
+            plan.run(self.files, self.model_files, tokens, None, sink, budget(), progress)?;
         let stored = written.tensors.values().map(|tensor| tensor.stored_bytes);
         Ok(json!({
             "tensors": written.total_tensors,

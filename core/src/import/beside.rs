@@ -143,6 +143,7 @@ pub fn model_files(
         model_card: card.as_deref().and_then(card_head).map(str::to_owned),
         name,
         source_keys: None,
+        tokens: None,
     })
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::{ImportPlan, Item, OpenTensor};
+use super::{ImportPlan, Item, OpenTensor, record};
 use crate::error::{Error, ErrorKind, Result};
 use crate::format::store::{self as file, Group};
 use crate::import::encode::group_shape;
@@ -35,18 +35,17 @@ impl ImportPlan<'_> {
         let mut draft = Draft::default();
         let mut records = BTreeMap::new();
         for item in &self.items {
-            let (index, mut record) = self.close(item, sketch(item)?, [0; 32]);
-            let offset = record.stored_bytes;
-            let footer = index.to_bytes(offset);
-            record.stored_bytes += footer.len() as u64;
-            draft.tensors.insert(tensor_file(item.id), (offset, footer));
-            records.insert(item.id, record);
+            let index = record::index(item, sketch(item)?, [0; 32]);
+            let end = index.end();
+            draft.tensors.insert(tensor_file(item.id), (end, index.to_bytes(end)));
+            records.insert(item.id, self.record(item, &index));
         }
         let mut model_files = model_files;
         if let Some(keys) = &self.model.keys {
             model_files.source_keys = Some(write_source_keys(keys, &mut draft)?);
         }
         if let Some(tokens) = tokens {
+            model_files.tokens = Some(blake3::hash(tokens).to_hex().to_string());
             draft.whole.insert(TOKENS.to_owned(), tokens.to_vec());
         }
         Metadata::new(self.config.clone(), model_files, records).write(&mut draft)?;
