@@ -118,4 +118,5 @@ miri:
 
 clean:
 	$(CARGO) clean
+	rm -rf web/dist
 	rm -rf $(EXAMPLE)/model.gmat $(EXAMPLE)/export/gguf $(EXAMPLE)/import_config.json
