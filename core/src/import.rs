@@ -376,7 +376,7 @@ impl<'a> ImportPlan<'a> {
         let record = Record {
             block_format: index.format.clone(),
             dtype: info.dtype.name().to_owned(),
-            from_base: item.from_base(),
+            from_base: item.taken(),
             made_of: item.source.derived.as_ref().map(|derived| MadeOf {
                 encoding: derived.encoding.to_owned(),
                 parts: derived.parts().iter().map(|part| part.info.name.clone()).collect(),

@@ -83,7 +83,8 @@ pub(super) fn way(from: &Path, to: &Path) -> Option<String> {
     let (from, to) = (real(from)?, real(to)?);
     let (mut from, mut to) = (from.components().peekable(), to.components().peekable());
     while from.peek().is_some() && from.peek() == to.peek() {
-        (from.next(), to.next());
+        from.next();
+        to.next();
     }
     let up = from.map(|_| Some(".."));
     let down = to.map(|component| match component {

@@ -39,7 +39,7 @@ pub(super) fn encode(tokens: &[u8], contexts: &[u8], tables: &Tables) -> Coded {
         }
         // Tokens that occur have a frequency.
         let frequency = frequency.max(1);
-        *state = (*state / frequency << PRECISION) + *state % frequency + start;
+        *state = ((*state / frequency) << PRECISION) + *state % frequency + start;
     }
     Coded { states, words }
 }
