@@ -6,6 +6,7 @@
 
 pub mod arch;
 pub mod block;
+pub mod compare;
 pub mod config;
 pub mod convert;
 mod decode;
@@ -24,11 +25,13 @@ pub mod progress;
 pub mod quant;
 pub mod recipe;
 pub mod registry;
+pub mod resume;
 pub mod source;
 pub mod stats;
 pub mod store;
 pub mod tensor;
 pub mod token;
+pub mod verify;
 
 pub use error::{Error, ErrorKind, Result, ResultExt};
 pub use ggml::GgmlType;

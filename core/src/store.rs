@@ -4,6 +4,7 @@ mod base;
 mod flatten;
 
 mod source_keys;
+mod sums;
 
 pub use self::base::{FromBase, MadeAgainst};
 pub(crate) use self::base::{Location, Rows};
@@ -11,6 +12,7 @@ pub use self::flatten::flatten;
 
 pub use self::source_keys::SOURCE_KEYS;
 pub(crate) use self::source_keys::write_source_keys;
+pub(crate) use self::sums::{ToCheck, check_groups};
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
@@ -117,6 +119,9 @@ pub struct ModelFiles {
     /// BLAKE3 of [`SOURCE_KEYS`], in hexadecimal, if the model came as GGUF.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source_keys: Option<String>,
+    /// BLAKE3 of [`TOKENS`], in hexadecimal, if the model has a tokenizer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<String>,
 }
 
 /// `metadata.json`. Keys are written in this (alphabetical) order.
@@ -164,6 +169,12 @@ impl Metadata {
             total_tensors: tensors.len(),
             tensors,
         }
+    }
+
+    /// BLAKE3 of the file, in hexadecimal: of everything that is known about the store.
+    #[must_use]
+    pub fn checksum(&self) -> &str {
+        &self.checksum
     }
 
     /// Writes the file. The same metadata always gives the same bytes.

@@ -29,6 +29,8 @@ pub(crate) enum Command {
     Import(Import),
     Export(Export),
     Inspect(Inspect),
+    Verify(Verify),
+    Compare(Compare),
     #[command(subcommand)]
     Store(StoreCommand),
     Formats(Formats),
@@ -158,6 +160,14 @@ pub(crate) struct Import {
     #[arg(long, value_name = "NAME")]
     pub(crate) block_format: Option<String>,
 
+    /// Start over, whatever an interrupted run of this output has finished
+    #[arg(long, conflicts_with = "generate_config")]
+    pub(crate) restart: bool,
+
+    /// Begin even if the store may not fit on the disk
+    #[arg(long)]
+    pub(crate) ignore_space: bool,
+
     /// Name of the pre-tokenizer, for tokenizers that are not recognised
     #[arg(long, value_name = "NAME")]
     pub(crate) pre: Option<String>,
@@ -272,6 +282,10 @@ pub(crate) struct Export {
     #[arg(long, value_name = "NAME")]
     pub(crate) arch: Option<String>,
 
+    /// Start over, whatever an interrupted run of this output has finished
+    #[arg(long, conflicts_with = "generate_config")]
+    pub(crate) restart: bool,
+
     /// Write a file without tokenizer if the store has none, or a damaged one
     #[arg(long)]
     pub(crate) no_tokenizer: bool,
@@ -325,4 +339,66 @@ pub(crate) struct Inspect {
     #[arg(long, value_name = "N", default_value_t = 20, requires = "histogram",
           value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) bins: u16,
+}
+
+/// Check that a store or a GGUF file is whole, and is what its source makes
+///
+/// Reads every byte: checksums and source hashes of a store; of a GGUF file its structure, and the
+/// hashes in the manifest that the export wrote beside it. With --source, everything is made once
+/// more from the source, in memory, and compared byte by byte.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  gmat verify ./output/model.gmat
+  gmat verify ./output/model.gmat --source ./llama-7b/
+  gmat verify model-q4.gguf
+  gmat verify model-q4.gguf --source ./output/model.gmat
+  gmat verify model-q4.gguf --json | jq .differences
+
+The exit code is 5 if anything differs.")]
+pub(crate) struct Verify {
+    /// Store, or GGUF file (of a split, any one)
+    pub(crate) path: PathBuf,
+
+    /// What it was made of: the model of a store, the store of a GGUF file
+    #[arg(long, value_name = "PATH")]
+    pub(crate) source: Option<PathBuf>,
+
+    /// With --source, the export config of a GGUF file that has no manifest
+    #[arg(short, long, value_name = "FILE", requires = "source")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// The manifest of a GGUF file, if it is not beside it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) manifest: Option<PathBuf>,
+
+    /// One JSON object instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Compare two models tensor by tensor: types, sizes, and how far the values are apart
+///
+/// Each may be a SafeTensors model, a store or a GGUF file. Tensors are matched by name; those of a
+/// store and of a GGUF file made from it, by what they become in an export. Errors are those of the
+/// second model, relative to the first.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  gmat compare ./output/model.gmat model-q4.gguf
+  gmat compare ./llama-7b/ ./output/model.gmat
+  gmat compare theirs-q4_k_m.gguf ours-q4_k_m.gguf --html compared.html
+  gmat compare ./base/ ./finetune/ --json | jq '.pairs[] | select(.same | not) | .b.name'")]
+pub(crate) struct Compare {
+    /// The model that errors are measured from
+    pub(crate) a: PathBuf,
+
+    /// The other one
+    pub(crate) b: PathBuf,
+
+    /// One JSON object instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Also write a page with plots
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
 }

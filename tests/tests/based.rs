@@ -205,6 +205,13 @@ fn a_fine_tune_takes_what_it_can_from_its_base() {
     assert!(said.stdout.contains("BF16 as difference"), "{}", said.stdout);
     assert!(said.stdout.contains("in base"), "{}", said.stdout);
 
+    // It can be verified, made once more, and compared.
+    gmat(at, &["verify", "tuned"]).ok();
+    gmat(at, &["verify", "tuned", "--source", "hf/tuned"]).ok();
+    gmat(at, &["verify", "tuned.gguf", "--source", "tuned"]).ok();
+    gmat(at, &["verify", "tuned", "--source", "hf/base"]).fails(5, &["differ"]);
+    gmat(at, &["compare", "tuned", "whole"]).ok();
+
     // A store made flat is what an import without base makes.
     gmat(at, &["store", "flatten", "tuned", "-o", "flat"]).ok();
     assert!(tree(&at.join("flat")) == tree(&at.join("whole")));

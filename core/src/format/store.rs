@@ -130,6 +130,12 @@ impl Index {
         row.map_or(0, |len| len.saturating_mul(rows))
     }
 
+    /// Where the row groups end.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.groups.last().map_or(HEAD, |group| group.offset + group.len)
+    }
+
     /// Statistics of the whole tensor.
     #[must_use]
     pub fn stats(&self) -> GroupStats {

@@ -10,7 +10,7 @@ use crate::block::{BlockFormat, EncodeInput};
 use crate::decode::{Elements, RowDecoder, Stored};
 use crate::error::{Error, Result, ResultExt};
 use crate::format::store::{self as file, Group, Index, checksum, damaged};
-use crate::import::Fingerprint;
+use crate::import::FileFingerprint;
 use crate::io::{Chunk, Sink, read_small};
 use crate::limits::rows_per_group;
 use crate::pipeline::{Budget, drive};
@@ -215,7 +215,7 @@ impl<'a> Item<'a> {
     fn index(&self, groups: Vec<Group>) -> (Index, u64) {
         let old = &self.rows.index;
         let made_of = self.record.made_of.as_ref();
-        let fingerprint = Fingerprint {
+        let fingerprint = FileFingerprint {
             id: self.id,
             name: &self.record.name,
             dtype: old.dtype,

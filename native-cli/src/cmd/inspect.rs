@@ -6,15 +6,16 @@ mod summary;
 mod table;
 mod value;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use gmat_core::config::name_pattern;
 use gmat_core::inspect::{Contents, Histogram};
-use gmat_core::store::{FOLDER, METADATA, Store};
+use gmat_core::store::Store;
 use gmat_core::{Error, Registry, Result, ResultExt};
 
 use super::base;
 use super::import::Input;
+use super::store_at;
 use crate::args::Inspect;
 use crate::folder::Folder;
 use crate::report::Console;
@@ -84,13 +85,6 @@ fn refuse_none(none: bool, what: &str, pattern: &str) -> Result<()> {
             .with_hint("without the option, all are listed")),
         false => Ok(()),
     }
-}
-
-/// The store that a path means, if it means one.
-fn store_at(path: &Path) -> Option<PathBuf> {
-    // A metadata file that cannot be read still says what the folder is.
-    let is_store = |store: &PathBuf| store.join(METADATA).symlink_metadata().is_ok();
-    [path.to_owned(), path.join(FOLDER)].into_iter().find(is_store)
 }
 
 /// What a path means that is no store, and the folder that it is in.
