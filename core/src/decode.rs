@@ -92,6 +92,11 @@ impl RowDecoder {
         }
     }
 
+    /// Whether [`Self::restore`] gives back what the source had.
+    pub(crate) fn is_lossless(self) -> bool {
+        self.format.is_lossless()
+    }
+
     /// The blocks of a row group of a quantized tensor, as they were in the source; `out` has exactly
     /// the right length.
     ///

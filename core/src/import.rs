@@ -14,9 +14,9 @@ use std::ops::Range;
 
 use uuid::Uuid;
 
-use self::base::{Base, BaseStore};
-pub(crate) use self::fingerprint::FileFingerprint;
+pub(crate) use self::fingerprint::Fingerprint;
 
+use self::base::{Base, BaseStore};
 use self::encode::{Encoded, encode, group_shape};
 use self::hash::SourceHash;
 use self::map::full_map;
@@ -174,7 +174,7 @@ impl<'a> ImportPlan<'a> {
     /// format compresses.
     #[must_use]
     pub fn stored_bytes(&self) -> u64 {
-        self.items.iter().filter(|item| !item.is_same()).fold(0, |sum, item| {
+        self.items.iter().filter(|item| !item.is_same()).fold(0, |sum: u64, item| {
             let rows = item.group_rows.min(item.rows);
             let group = group_shape(item, rows).ok().and_then(|shape| item.format.max_len(shape));
             let groups = item.rows.div_ceil(item.group_rows);
@@ -376,29 +376,10 @@ impl<'a> ImportPlan<'a> {
         if unit.rows.is_empty() {
             return Ok(Vec::new());
         }
-        let mut chunks = Vec::new();
-        let mut read = |part: usize, shard: usize, offset: u64, range: Range<u64>| -> Result<()> {
-            let shard =
-                self.model.shards.get(shard).ok_or_else(|| Error::shape("no such shard"))?;
-            let chunk = files.read(&shard.name, offset + range.start..offset + range.end)?;
-            hash.add(part, &range, chunk.as_ref().as_ref())?;
-            chunks.push(chunk);
-            Ok(())
-        };
-        match &item.source.derived {
-            None => {
-                let range = unit.rows.start * item.row_len..unit.rows.end * item.row_len;
-                read(0, item.source.shard, item.source.offset, range)?;
-            }
-            Some(derived) => {
-                for (number, part) in derived.parts().iter().enumerate() {
-                    let part_of = || format!("its part `{}`", part.info.name);
-                    read(number, part.shard, part.offset, part.range(&unit.rows)?)
-                        .context(part_of)?;
-                }
-            }
-        }
-        Ok(chunks)
+        let (tensor, rows) = (item.source, &unit.rows);
+        self.model.read_rows(files, tensor, rows, item.row_len, |part, range, bytes| {
+            hash.add(part, range, bytes)
+        })
     }
 }
 

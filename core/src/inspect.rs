@@ -148,12 +148,7 @@ impl Contents {
         let metadata = &store.metadata;
         let mut warnings = Vec::new();
         let mut tensors = Vec::new();
-        // In the order of the source, as far as the config tells.
-        let order = metadata.config.tensor_map.iter().map(|mapping| mapping.target);
-        let mut rank: Vec<Uuid> = order.filter(|id| metadata.tensors.contains_key(id)).collect();
-        let listed: std::collections::BTreeSet<Uuid> = rank.iter().copied().collect();
-        rank.extend(metadata.tensors.keys().filter(|id| !listed.contains(id)));
-        for (id, record) in rank.iter().filter_map(|id| Some((*id, metadata.tensors.get(id)?))) {
+        for (id, record) in metadata.in_order() {
             let Ok((folder, file)) = store.location(id, record).and_then(|at| store.file(at))
             else {
                 // Once is enough.

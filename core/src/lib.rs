@@ -5,9 +5,11 @@
 #![forbid(unsafe_code)]
 
 pub mod arch;
+pub mod arrays;
 pub mod block;
 pub mod compare;
 pub mod config;
+pub mod container;
 pub mod convert;
 mod decode;
 pub mod error;
@@ -35,7 +37,7 @@ pub mod verify;
 
 pub use error::{Error, ErrorKind, Result, ResultExt};
 pub use ggml::GgmlType;
-pub use registry::{ArchEntry, BlockEntry, QuantEntry, Registry, TokenizerEntry};
+pub use registry::{ArchEntry, BlockEntry, ContainerEntry, QuantEntry, Registry, TokenizerEntry};
 pub use tensor::{DType, Shape, TensorInfo};
 
 #[doc(hidden)]

@@ -14,7 +14,7 @@ pub use self::source_keys::SOURCE_KEYS;
 pub(crate) use self::source_keys::write_source_keys;
 pub(crate) use self::sums::{ToCheck, check_groups};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write as _};
 
 use serde::{Deserialize, Serialize};
@@ -171,10 +171,14 @@ impl Metadata {
         }
     }
 
-    /// BLAKE3 of the file, in hexadecimal: of everything that is known about the store.
+    /// Ids and records in the order of the source, as far as the config tells.
     #[must_use]
-    pub fn checksum(&self) -> &str {
-        &self.checksum
+    pub fn in_order(&self) -> Vec<(Uuid, &Record)> {
+        let order = self.config.tensor_map.iter().map(|mapping| mapping.target);
+        let mut ids: Vec<Uuid> = order.filter(|id| self.tensors.contains_key(id)).collect();
+        let listed: BTreeSet<Uuid> = ids.iter().copied().collect();
+        ids.extend(self.tensors.keys().filter(|id| !listed.contains(id)));
+        ids.into_iter().filter_map(|id| Some((id, self.tensors.get(&id)?))).collect()
     }
 
     /// Writes the file. The same metadata always gives the same bytes.

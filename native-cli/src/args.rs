@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use gmat_core::config::Rule;
 
-use crate::size::parse_size;
+use crate::size::{parse_gigabytes, parse_size};
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage or config, 3 input malformed or \
 unsupported, 4 I/O (disk full, permission, missing file), 5 verification found a difference, \
@@ -28,6 +28,7 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     Import(Import),
     Export(Export),
+    Convert(Convert),
     Inspect(Inspect),
     Verify(Verify),
     Compare(Compare),
@@ -295,6 +296,61 @@ pub(crate) struct Export {
     pub(crate) force: bool,
 }
 
+/// Write a model as arrays for NumPy and JAX
+///
+/// Reads SafeTensors, a store or GGUF; quantized tensors become numbers. Floating point tensors get one
+/// precision, integers and booleans stay what they are. A script that loads the result is written
+/// beside it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  gmat convert --input ./llama-7b --output ./llama-7b-jax
+  gmat convert --input ./llama-7b --output ./llama-7b-jax --format numpy-direct --precision float16
+  gmat convert --input ./gpt-oss-20b --output ./gpt-oss-jax --mxfp4 raw
+  gmat convert --input ./output/model.gmat --output ./jax --shard-size 5.0 --precision float32
+  gmat convert --input ./llama-7b --output ./llama-7b-jax --resume
+
+In Python: jax.numpy.load('llama-7b-jax/shard_000/model_norm_weight.npy'), or the script in the output.")]
+pub(crate) struct Convert {
+    /// SafeTensors file, shard index, or folder of a model; a store; or a GGUF file
+    #[arg(short, long, value_name = "PATH", visible_alias = "model")]
+    pub(crate) input: PathBuf,
+
+    /// Output folder; one that convert wrote is replaced, any other is not
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) output: PathBuf,
+
+    /// Output format: numpy-direct, msgpack or jax-pickle
+    #[arg(short, long, value_name = "NAME", default_value = "numpy-direct")]
+    pub(crate) format: String,
+
+    /// Largest size of a shard in GB (10^9 bytes), headers included; the default suits Git LFS
+    #[arg(short, long, value_name = "GB", value_parser = parse_gigabytes, default_value = "1.8")]
+    pub(crate) shard_size: u64,
+
+    /// Precision of floating point tensors: float16 (values beyond ±65504 become ±65504, and are
+    /// counted) or float32
+    #[arg(short, long, value_name = "NAME", default_value = "float16")]
+    pub(crate) precision: String,
+
+    /// What becomes of MXFP4 tensors: decode (to numbers) or raw (codes and scales, as in the
+    /// checkpoint)
+    #[arg(long, value_name = "HOW", default_value = "decode")]
+    pub(crate) mxfp4: String,
+
+    /// Go on with an interrupted conversion: shards that are complete and unharmed are kept
+    #[arg(long)]
+    pub(crate) resume: bool,
+
+    /// Worker threads, like --jobs
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024),
+          conflicts_with = "jobs")]
+    pub(crate) workers: Option<u16>,
+
+    /// Do not read the output again to compare it with what was written
+    #[arg(long)]
+    pub(crate) skip_verify: bool,
+}
+
 /// Show what a SafeTensors model, a store or a GGUF file is and contains
 ///
 /// Reads headers and the small files beside the weights only, unless --histogram asks for values.
@@ -341,11 +397,12 @@ pub(crate) struct Inspect {
     pub(crate) bins: u16,
 }
 
-/// Check that a store or a GGUF file is whole, and is what its source makes
+/// Check that a store, a GGUF file or converted arrays are whole, and are what their source makes
 ///
 /// Reads every byte: checksums and source hashes of a store; of a GGUF file its structure, and the
-/// hashes in the manifest that the export wrote beside it. With --source, everything is made once
-/// more from the source, in memory, and compared byte by byte.
+/// hashes in the manifest that the export wrote beside it; of a folder that `gmat convert` wrote, the
+/// hashes of its files. With --source, everything is made once more from the source, in memory, and
+/// compared.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   gmat verify ./output/model.gmat
@@ -353,13 +410,14 @@ pub(crate) struct Inspect {
   gmat verify model-q4.gguf
   gmat verify model-q4.gguf --source ./output/model.gmat
   gmat verify model-q4.gguf --json | jq .differences
+  gmat verify ./jax-numpy-model/ --source ./llama-7b/
 
 The exit code is 5 if anything differs.")]
 pub(crate) struct Verify {
-    /// Store, or GGUF file (of a split, any one)
+    /// Store, GGUF file (of a split, any one), or folder of converted arrays
     pub(crate) path: PathBuf,
 
-    /// What it was made of: the model of a store, the store of a GGUF file
+    /// What it was made of: the model of a store or of arrays, the store of a GGUF file
     #[arg(long, value_name = "PATH")]
     pub(crate) source: Option<PathBuf>,
 

@@ -1,8 +1,10 @@
 //! Output that appears under its final name only when it is complete.
 
+pub(crate) use self::arrays::StagedArrays;
 pub(crate) use self::files::StagedFiles;
 pub(crate) use self::store::StagedFolder;
 
+mod arrays;
 mod files;
 mod room;
 mod store;
@@ -56,13 +58,9 @@ fn may_go_on(error: &Error) -> bool {
 fn kept(error: Error) -> Error {
     const AGAIN: &str = "what is finished is kept: give the same command again to go on, with \
                          --restart to start over";
-    match error.hint() {
-        Some(hint) if hint.contains("--restart") => error,
-        Some(hint) => {
-            let hint = format!("{hint}; {AGAIN}");
-            error.with_hint(hint)
-        }
-        None => error.with_hint(AGAIN),
+    match error.hint().is_some_and(|hint| hint.contains("--restart")) {
+        true => error,
+        false => error.and_hint(AGAIN),
     }
 }
 
@@ -127,11 +125,7 @@ pub(crate) fn remove_empty(from: &Path, topmost: Option<&PathBuf>) {
 impl Open {
     fn append(&mut self, bytes: &[u8], room: &mut Room) -> Result<()> {
         self.file.write_all(bytes).map_err(|error| match is_full(&error) {
-            true => {
-                let error = failed("write", &self.path, error);
-                let hint = format!("{}{}", room.missing(), error.hint().unwrap_or_default());
-                error.with_hint(hint)
-            }
+            true => failed("write", &self.path, error).and_hint(&room.missing()),
             false => failed("write", &self.path, error),
         })?;
         room.add(bytes.len());

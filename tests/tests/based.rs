@@ -216,6 +216,12 @@ fn a_fine_tune_takes_what_it_can_from_its_base() {
     gmat(at, &["store", "flatten", "tuned", "-o", "flat"]).ok();
     assert!(tree(&at.join("flat")) == tree(&at.join("whole")));
     gmat(at, &["store", "flatten", "flat", "-o", "again"]).fails(2, &["has no base"]);
+    // A copy of the base has no tensor of its own.
+    gmat(at, &["import", "-q", "-m", "hf/base", "-o", "copy", "--base", "base"]).ok();
+    assert!(!at.join("copy/model.gmat/tensors").exists());
+    gmat(at, &["verify", "copy"]).ok();
+    gmat(at, &["store", "flatten", "copy", "-o", "copied"]).ok();
+    assert!(tree(&at.join("copied")) == tree(&at.join("base")));
     // Neither is the base overwritten, nor a chain made.
     gmat(at, &["import", "-m", "hf/tuned", "-o", "base", "--base", "base"])
         .fails(2, &["would be removed"]);

@@ -50,8 +50,9 @@ fn models_of_all_kinds() {
 
     // Two GGUF files; one that was imported, and the store of it.
     export("q8.gguf", &["--type", "q8_0", "--shard-size", "3MB"]);
-    let names = fs::read_dir(at).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
-    let split = names.filter(|name| name.starts_with("q8-00001-of-")).next().unwrap();
+    let mut names =
+        fs::read_dir(at).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+    let split = names.find(|name| name.starts_with("q8-00001-of-")).unwrap();
     let found = compare(&split, "q4.gguf");
     assert_eq!(pairs(&found), pairs(&back));
     gmat(at, &["import", "-q", "-m", "q4.gguf", "-o", "q4.gmat"]).ok();

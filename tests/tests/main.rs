@@ -13,6 +13,8 @@ mod based;
 mod block_lanes;
 mod block_laws;
 mod compare;
+mod convert;
+mod convert_resume;
 mod converted;
 mod edges;
 mod fit;

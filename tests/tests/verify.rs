@@ -253,6 +253,39 @@ fn a_damaged_gguf_is_not_imported() {
     hinted(import(), INPUT, &["m.manifest.json", "tensor `"]);
 }
 
+/// A store against a base, and what `convert` wrote.
+#[test]
+fn a_store_with_a_base_and_arrays() {
+    let dir = small("lossless");
+    let at = dir.path();
+    copy_files(&at.join("hf"), &at.join("tuned"));
+    let weights = at.join("tuned/model.safetensors");
+    let mut bytes = fs::read(&weights).unwrap();
+    let last = bytes.len() - 2;
+    bytes[last] ^= 1;
+    fs::write(&weights, &bytes).unwrap();
+    gmat(at, &["import", "-q", "-m", "tuned", "-o", "tuned.gmat", "--base", "model.gmat"]).ok();
+    let ran = verify(at, &["tuned.gmat", "--source", "tuned"]).ok();
+    assert!(ran.stdout.contains("in the base"), "{}", ran.stdout);
+    verify(at, &["tuned.gmat", "--source", "hf"]).fails(DIFFERENT, &["difference"]);
+
+    gmat(at, &["convert", "-q", "-i", "hf", "-o", "arrays"]).ok();
+    verify(at, &["arrays"]).ok();
+    for source in ["hf", "model.gmat"] {
+        verify(at, &["arrays", "--source", source]).ok();
+    }
+    let ran = verify(at, &["arrays", "--source", "tuned.gmat", "--json"]).fails(DIFFERENT, &[]);
+    assert_eq!(differences(&ran).len(), 1, "{}", ran.stdout);
+    let file =
+        tree(&at.join("arrays")).into_keys().find(|path| path.extension() == Some("npy".as_ref()));
+    let file = at.join("arrays").join(file.unwrap());
+    let mut bytes = fs::read(&file).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::write(&file, bytes).unwrap();
+    verify(at, &["arrays"]).fails(DIFFERENT, &["1 difference"]);
+}
+
 #[test]
 fn what_cannot_be_verified() {
     let dir = stored();

@@ -7,7 +7,7 @@ use crate::block::GroupShape;
 use crate::decode::{RowDecoder, Stored};
 use crate::error::{Error, Result, ResultExt};
 use crate::export::model;
-use crate::format::store::{Index, checksum, damaged, matrix};
+use crate::format::store::{Index, matrix};
 use crate::limits::GROUP_VALUES;
 use crate::pipeline::Buffers;
 use crate::registry::Registry;
@@ -272,10 +272,7 @@ fn checked<'b>(index: &Index, number: usize, rest: &mut &'b [u8]) -> Result<&'b 
         Error::malformed("the file is shorter than it was").context(place(index, number))
     })?;
     *rest = after;
-    if checksum(own) != group.sum {
-        return Err(damaged(&format!("row group {number}"), group.offset));
-    }
-    Ok(own)
+    index.checked(number, own)
 }
 
 fn outside() -> Error {

@@ -130,6 +130,18 @@ impl Index {
         row.map_or(0, |len| len.saturating_mul(rows))
     }
 
+    /// The bytes of a row group, if they are those that were written.
+    ///
+    /// # Errors
+    /// `Malformed` if they are not, naming the group and its place.
+    pub(crate) fn checked<'b>(&self, number: usize, bytes: &'b [u8]) -> Result<&'b [u8]> {
+        let group = self.groups.get(number).ok_or_else(|| Error::shape("no such row group"))?;
+        match checksum(bytes) == group.sum {
+            true => Ok(bytes),
+            false => Err(damaged(&format!("row group {number}"), group.offset)),
+        }
+    }
+
     /// Where the row groups end.
     #[must_use]
     pub fn end(&self) -> u64 {

@@ -77,7 +77,7 @@ impl Item<'_> {
     }
 
     /// What its record says.
-    pub(super) fn taken(&self) -> Option<FromBase> {
+    pub(super) fn takes(&self) -> Option<FromBase> {
         match &self.base {
             Some(Base::Same(id, _)) => Some(FromBase::Same(*id)),
             Some(Base::Difference(id, _)) => Some(FromBase::Difference(*id)),
@@ -265,7 +265,7 @@ impl<'a> ImportPlan<'a> {
             let Some(Base::Same(_, record)) = &item.base else { continue };
             let shard = self.model.shards.get(item.source.shard);
             let file = shard.map(|shard| shard.name.clone()).unwrap_or_default();
-            let from_base = item.taken();
+            let from_base = item.takes();
             records.insert(item.id, Record { file, from_base, ..(*record).clone() });
         }
         records

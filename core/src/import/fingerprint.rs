@@ -6,7 +6,7 @@ use crate::format::store::VERSION;
 use crate::tensor::{DType, Shape};
 
 /// Everything that decides the bytes of a tensor file.
-pub(crate) struct FileFingerprint<'a> {
+pub(crate) struct Fingerprint<'a> {
     pub(crate) id: Uuid,
     /// Name in the source.
     pub(crate) name: &'a str,
@@ -23,7 +23,7 @@ pub(crate) struct FileFingerprint<'a> {
     pub(crate) base: Option<[u8; 32]>,
 }
 
-impl FileFingerprint<'_> {
+impl Fingerprint<'_> {
     pub(crate) fn hash(&self) -> [u8; 32] {
         let Self { id, name, dtype, encoding, shape, format, group_rows, source, base } = self;
         let text =

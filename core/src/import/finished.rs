@@ -30,9 +30,9 @@ impl ImportPlan<'_> {
         }
         let files = serde_json::to_vec(files)
             .map_err(|e| crate::Error::malformed("cannot be written as JSON").with_source(e))?;
-        let base = self.made_against().map(|base| base.checksum).unwrap_or_default();
+        let base = self.made_against().map(|base| base.checksum);
         Ok(Fingerprint::new()
-            .with("base", base.as_bytes())
+            .with("base", base.unwrap_or_default().as_bytes())
             .with("config", self.config.to_json()?.as_bytes())
             .with("model", model.as_bytes())
             .with("tokenizer", tokens.unwrap_or_default())
@@ -50,7 +50,7 @@ impl ImportPlan<'_> {
         let Some(files) = existing else { return Ok(self.items.iter().map(|_| None).collect()) };
         let mut found = Vec::with_capacity(self.items.len());
         for item in &self.items {
-            found.push(complete(files, item)?);
+            found.push(if item.is_same() { None } else { complete(files, item)? });
         }
         let indexes = found.iter().flatten();
         let indexes: Vec<_> = indexes.map(|index| ToCheck { index, restore: None }).collect();

@@ -1,6 +1,7 @@
 //! What is written about a finished tensor: its index, and its lines in `metadata.json`.
 
-use super::{FileFingerprint, ImportPlan, Item, OpenTensor};
+use super::fingerprint::Fingerprint;
+use super::{ImportPlan, Item, OpenTensor};
 use crate::format::store::Index;
 use crate::store::{MadeOf, Record};
 
@@ -14,7 +15,7 @@ impl ImportPlan<'_> {
         Record {
             block_format: index.format.clone(),
             dtype: info.dtype.name().to_owned(),
-            from_base: item.taken(),
+            from_base: item.takes(),
             made_of: item.source.derived.as_ref().map(|derived| MadeOf {
                 encoding: derived.encoding.to_owned(),
                 parts: derived.parts().iter().map(|part| part.info.name.clone()).collect(),
@@ -51,7 +52,7 @@ pub(super) fn index(item: &Item<'_>, tensor: OpenTensor, hash: [u8; 32]) -> Inde
 /// Everything that decides the bytes of a tensor file.
 pub(super) fn fingerprint(item: &Item<'_>, hash: [u8; 32]) -> [u8; 32] {
     let info = &item.source.info;
-    let fingerprint = FileFingerprint {
+    let fingerprint = Fingerprint {
         id: item.id,
         name: &info.name,
         dtype: info.dtype,

@@ -66,6 +66,12 @@ impl Metadata {
         let text = start.strip_prefix(CHECKSUM_START.as_bytes())?.get(..64)?;
         std::str::from_utf8(text).ok()
     }
+
+    /// What tells this store from others: a hash of all that its metadata says.
+    #[must_use]
+    pub fn checksum(&self) -> &str {
+        &self.checksum
+    }
 }
 
 impl<'a> Store<'a> {

@@ -9,8 +9,8 @@ use super::{Metadata, Record, Rows, SOURCE_KEYS, Store, TOKENS, tensor_file};
 use crate::block::{BlockFormat, EncodeInput};
 use crate::decode::{Elements, RowDecoder, Stored};
 use crate::error::{Error, Result, ResultExt};
-use crate::format::store::{self as file, Group, Index, checksum, damaged};
-use crate::import::FileFingerprint;
+use crate::format::store::{self as file, Group, Index, checksum};
+use crate::import::Fingerprint;
 use crate::io::{Chunk, Sink, read_small};
 use crate::limits::rows_per_group;
 use crate::pipeline::{Budget, drive};
@@ -182,10 +182,10 @@ impl<'a> Item<'a> {
 
     fn encode(&self, group: Option<usize>, chunks: &[Chunk<'_>]) -> Result<Vec<u8>> {
         let (Some(number), [own, base @ ..]) = (group, chunks) else { return Ok(Vec::new()) };
-        let own = checked(&self.rows.index, number, own.as_ref().as_ref())?;
+        let own = self.rows.index.checked(number, own.as_ref().as_ref())?;
         let base = match (&self.rows.base, base.first()) {
             (Some(base), Some(chunk)) => {
-                Some(checked(&base.1, number, chunk.as_ref().as_ref()).context(|| "base")?)
+                Some(base.1.checked(number, chunk.as_ref().as_ref()).context(|| "base")?)
             }
             _ => None,
         };
@@ -215,7 +215,7 @@ impl<'a> Item<'a> {
     fn index(&self, groups: Vec<Group>) -> (Index, u64) {
         let old = &self.rows.index;
         let made_of = self.record.made_of.as_ref();
-        let fingerprint = FileFingerprint {
+        let fingerprint = Fingerprint {
             id: self.id,
             name: &self.record.name,
             dtype: old.dtype,
@@ -235,14 +235,6 @@ impl<'a> Item<'a> {
             ..old.clone()
         };
         (index, stored)
-    }
-}
-
-fn checked<'b>(index: &Index, number: usize, bytes: &'b [u8]) -> Result<&'b [u8]> {
-    let group = index.groups.get(number).ok_or_else(no_such)?;
-    match checksum(bytes) == group.sum {
-        true => Ok(bytes),
-        false => Err(damaged(&format!("row group {number}"), group.offset)),
     }
 }
 

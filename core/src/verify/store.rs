@@ -19,8 +19,7 @@ use crate::store::{
 const TENSORS: &str = "tensors";
 
 /// Reads all of a store: `metadata.json`, the tokenizer, and every row group of every tensor, whose
-/// source bytes are hashed again where the block format gives them back. What is in the base of a store
-/// is not read: that is a store by itself.
+/// source bytes are hashed again where the block format gives them back.
 ///
 /// # Errors
 /// `Io` if there is no store, or a file cannot be read; `Cancelled`. What is damaged or missing is
@@ -39,7 +38,13 @@ pub fn verify_store(
     foreign_files(files, metadata, &mut found)?;
 
     let mut present: Vec<(&Record, Index)> = Vec::new();
-    for (&id, record) in metadata.tensors.iter().filter(|(_, record)| has_file(record)) {
+    let mut shared = 0;
+    for (&id, record) in &metadata.tensors {
+        // What is in the base is verified with the base.
+        if matches!(record.from_base, Some(FromBase::Same(_))) {
+            shared += 1;
+            continue;
+        }
         let (file, name) = (tensor_file(id), Some(record.name.as_str()));
         if files.len(&file)?.is_none() {
             found.differs(&file, name, "the file is missing");
@@ -57,7 +62,6 @@ pub fn verify_store(
     for (record, index) in &present {
         // The hash of a tensor that was made of several is that of all of them.
         let format = registry.block(&index.format).ok();
-        // Of one that differs from another, the other would be needed.
         let alone = record.made_of.is_none() && record.from_base.is_none();
         let restore = format.filter(|format| format.is_lossless() && alone);
         to_check.push(ToCheck { index, restore });
@@ -90,13 +94,13 @@ pub fn verify_store(
     }
     found.tensors = present.len();
     found.checks.push(format!("checksums of all {} files", found.files));
+    if shared > 0 {
+        found
+            .checks
+            .push(format!("not the {shared} tensors that are in the base: verify that, too"));
+    }
     found.checks.push(format!("source hashes of {hashed} of {} tensors", metadata.total_tensors));
     Ok(found)
-}
-
-/// Whether a tensor has a file in the store, and not only in its base.
-fn has_file(record: &Record) -> bool {
-    !matches!(record.from_base, Some(FromBase::Same(_)))
 }
 
 /// The tokenizer, and the keys of a GGUF source.
@@ -129,7 +133,8 @@ fn small_files(store: &Store<'_>, found: &mut Verified) -> Result<()> {
 
 /// What is in the folder of a store, and not of it.
 fn foreign_files(files: &dyn Files, metadata: &Metadata, found: &mut Verified) -> Result<()> {
-    let own = metadata.tensors.iter().filter(|(_, record)| has_file(record));
+    let own = metadata.tensors.iter();
+    let own = own.filter(|(_, record)| !matches!(record.from_base, Some(FromBase::Same(_))));
     let own: BTreeSet<String> = own.map(|(&id, _)| tensor_file(id)).collect();
     let mut present: BTreeMap<String, bool> = BTreeMap::new();
     for name in files.names_in(TENSORS)? {

@@ -15,15 +15,14 @@ use crate::folder::Folder;
 use crate::report::Console;
 use crate::size::show_size;
 
-/// A model, open.
-enum Opened {
-    /// With the folder of its base.
+/// A model, open; a store with its base.
+pub(super) enum Opened {
     Store(Folder, Option<Folder>),
     Source(Box<Source>),
 }
 
 impl Opened {
-    fn new(path: &Path) -> Result<Self> {
+    pub(super) fn new(path: &Path) -> Result<Self> {
         match store_at(path) {
             Some(path) => {
                 let folder = Folder::new(path);
@@ -46,7 +45,10 @@ impl Opened {
 
     fn unchanged<T>(&self, result: Result<T>) -> Result<T> {
         match self {
-            Self::Store(folder, _) => folder.unchanged(result),
+            Self::Store(folder, base) => {
+                let result = folder.unchanged(result);
+                base.iter().fold(result, |result, base| base.unchanged(result))
+            }
             Self::Source(source) => source.folder.unchanged(result),
         }
     }

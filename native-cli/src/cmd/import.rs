@@ -95,13 +95,8 @@ pub(crate) fn run(
     let fingerprint = plan.fingerprint(&model_files, tokens.as_deref())?;
     let existing = staging.existing(&fingerprint, args.restart)?;
     if !args.ignore_space {
-        staging.ask_for_room(plan.stored_bytes()).map_err(|error| match error.hint() {
-            Some(hint) => {
-                let hint = format!("{hint}; --ignore-space begins all the same");
-                error.with_hint(hint)
-            }
-            None => error,
-        })?;
+        let room = staging.ask_for_room(plan.stored_bytes());
+        room.map_err(|error| error.and_hint("--ignore-space begins all the same"))?;
     }
     let existing = existing.as_ref().map(|folder| folder as &dyn Files);
     console.line(format!(
@@ -285,7 +280,7 @@ impl Input {
     }
 
     /// Everything that must be there until the import is done.
-    fn paths(&self, model: &Model) -> Vec<PathBuf> {
+    pub(crate) fn paths(&self, model: &Model) -> Vec<PathBuf> {
         let shards = model.shards.iter().map(|shard| self.folder.join(&shard.name));
         [self.folder.clone()].into_iter().chain(shards).collect()
     }

@@ -3,6 +3,7 @@
 mod base;
 mod beside;
 pub(crate) mod compare;
+pub(crate) mod convert;
 mod explain;
 pub(crate) mod export;
 pub(crate) mod formats;

@@ -21,7 +21,7 @@ pub(super) struct Source {
     pub(super) folder: Folder,
     pub(super) model: Model,
     pub(super) config: Option<ModelConfig>,
-    config_json: Option<Vec<u8>>,
+    pub(super) config_json: Option<Vec<u8>>,
 }
 
 impl Source {

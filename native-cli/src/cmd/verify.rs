@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use gmat_core::arrays::{self, MANIFEST, Origin};
 use gmat_core::config::{ExportConfig, Rule};
 use gmat_core::export::{ExportOptions, ExportPlan, Importance, Manifest, manifest_name};
 use gmat_core::format::gguf::GgufModel;
@@ -15,6 +16,7 @@ use gmat_core::verify::{Comparison, Verified, verify_gguf, verify_store};
 use gmat_core::{Error, Registry, Result, ResultExt};
 use serde_json::json;
 
+use super::compare::Opened;
 use super::import::Input;
 use super::source::{Source, output_name};
 use super::{base, budget, export, read_config, tensors};
@@ -29,9 +31,10 @@ pub(crate) fn run(
     registry: &Registry,
     console: &mut Console,
 ) -> Result<()> {
-    let store = super::store_at(&args.path);
-    let found = match store {
+    let converted = args.path.join(MANIFEST).is_file();
+    let found = match super::store_at(&args.path) {
         Some(folder) => verify_a_store(args, &folder, common, registry, console),
+        None if converted => verify_arrays(args, common, registry, console),
         None => verify_a_gguf(args, common, registry, console),
     };
     console.end();
@@ -82,14 +85,14 @@ fn verify_a_store(
     let Some(path) = &args.source else { return Ok(found) };
     // What cannot be opened has been reported.
     let Ok(store) = Store::open(&folder) else { return Ok(found) };
+    let base_folder = base::require(&store, folder.path(), None)?;
+    let base = base_folder.as_ref().map(|folder| Store::open(folder)).transpose()?;
     let source = Source::open(path)?;
     let mut plan = ImportPlan::new(&source.model, &store.metadata.config, registry)
         .context(|| format!("model `{}`", path.display()))?;
-    let base_folder = base::require(&store, folder.path(), None)?;
-    let base = base_folder.as_ref().map(|folder| Store::open(folder)).transpose()?;
-    if let Some(base) = &base {
-        let way = store.metadata.made_against.as_ref().and_then(|made| made.path.clone());
-        plan.against(base, way, &source.folder, registry, &mut BytesOnly(console))?;
+    if let (Some(base), Some(made)) = (&base, &store.metadata.made_against) {
+        let progress = &mut BytesOnly(console);
+        plan.against(base, made.path.clone(), &source.folder, registry, progress)?;
     }
     let vocab = read_small(&folder, TOKENS)?.and_then(|bytes| tokens::read(&bytes).ok());
     let pre = vocab.map(|vocab| vocab.pre).filter(|pre| !pre.is_empty());
@@ -120,6 +123,48 @@ fn verify_a_store(
 fn differs_in_pre(made: Option<&[u8]>, pre: Option<&str>) -> bool {
     let made = made.and_then(|bytes| tokens::read(bytes).ok());
     made.is_some_and(|made| pre.is_some_and(|pre| made.pre != pre))
+}
+
+/// A folder that `gmat convert` wrote.
+fn verify_arrays(
+    args: &Verify,
+    common: &Common,
+    registry: &Registry,
+    console: &mut Console,
+) -> Result<Verified> {
+    refuse(args.config.is_some(), "--config")?;
+    refuse(args.manifest.is_some(), "--manifest")?;
+    let (folder, budget) = (Folder::new(&args.path), budget(common)?);
+    let mut found = Verified::new("arrays");
+    found.checks.push("length and hash of every file".to_owned());
+    let progress = &mut BytesOnly(console);
+    let differences = match &args.source {
+        None => arrays::verify(&folder, None, registry, budget, progress)?,
+        Some(path) => {
+            found.checks.push(format!("hashes, made once more from {}", path.display()));
+            match Opened::new(path)? {
+                Opened::Store(source, base) => {
+                    let store = base::attach(Store::open(&source)?, base.as_ref())?;
+                    let origin = Some(Origin::Store(&store));
+                    arrays::verify(&folder, origin, registry, budget, progress)?
+                }
+                Opened::Source(source) => {
+                    let origin = Some(Origin::Model(&source.model, &source.folder));
+                    arrays::verify(&folder, origin, registry, budget, progress)?
+                }
+            }
+        }
+    };
+    if let Some((manifest, _)) = arrays::Manifest::read(&folder)? {
+        let files = manifest.files();
+        found.files = files.len() + 1;
+        found.tensors = manifest.tensors.len();
+        found.bytes = files.iter().map(|file| file.bytes).sum::<u64>() + manifest.loader.bytes;
+    }
+    for difference in differences {
+        found.differs(&difference.file, None, difference.what);
+    }
+    Ok(found)
 }
 
 fn verify_a_gguf(
@@ -184,8 +229,8 @@ impl Made<'_> {
         found: &mut Verified,
     ) -> Result<()> {
         let store = Store::open(store_folder)?;
-        let base_folder = base::require(&store, store_folder.path(), None)?;
-        let store = base::attach(store, base_folder.as_ref())?;
+        let base = base::require(&store, store_folder.path(), None)?;
+        let store = base::attach(store, base.as_ref())?;
         if let Some(manifest) = self.manifest
             && manifest.store.checksum != store.metadata.checksum()
         {
@@ -261,7 +306,7 @@ impl Made<'_> {
 
 fn refuse(given: bool, option: &str) -> Result<()> {
     match given {
-        true => Err(Error::config(format!("`{option}` is for GGUF files; this is a store"))),
+        true => Err(Error::config(format!("`{option}` is for GGUF files; this is none"))),
         false => Ok(()),
     }
 }

@@ -42,11 +42,11 @@ impl Room {
         self.written += bytes as u64;
     }
 
-    /// How much is missing, for an error of a full disk; nothing where that is not known.
+    /// How much is missing, for an error of a full disk.
     pub(super) fn missing(&self) -> String {
         match self.needed.saturating_sub(self.written) {
-            0 => String::new(),
-            missing => format!("about {} more are needed; ", show_size(missing)),
+            0 => "there is room for nothing more".to_owned(),
+            missing => format!("about {} more are needed", show_size(missing)),
         }
     }
 }

@@ -16,9 +16,9 @@ use super::{
 use crate::folder::Folder;
 
 /// Added to the name of a store while it is replaced.
-const OLD: &str = ".old.partial";
+pub(super) const OLD: &str = ".old.partial";
 /// Added to the name of the file that says that a store is being written.
-const LOCK: &str = ".lock.partial";
+pub(super) const LOCK: &str = ".lock.partial";
 /// The file in an unfinished store that says what is being imported.
 const PLAN: &str = "import.partial";
 /// The folder of tensor files in a store.
@@ -58,11 +58,7 @@ impl StagedFolder {
         };
         let lock = with_suffix(target, LOCK);
         let lock = (lock.clone(), create_locked(&lock)?);
-        if old.exists() && !target.exists() {
-            // A run was killed between the two renames of a commit.
-            fs::rename(&old, target).map_err(|e| failed("restore", target, e))?;
-        }
-        remove_folder(&old)?;
+        restore(target, &old)?;
         let target = target.to_owned();
         let room = Room::default();
         let (open, finished, resumed, keep, committed) = (None, 0, false, true, false);
@@ -129,19 +125,15 @@ impl StagedFolder {
         // The store must not survive a power cut without its content. Until here, the system has had
         // time to write most of it.
         sync(&self.staging)?;
-        sync(&self.staging.join(TENSORS))?;
+        // A store may have all its tensors from its base.
+        let tensors = self.staging.join(TENSORS);
+        if tensors.is_dir() {
+            sync(&tensors)?;
+        }
         self.keep = false;
-        let old = with_suffix(&self.target, OLD);
-        if self.target.exists() {
-            fs::rename(&self.target, &old).map_err(|e| failed("replace", &self.target, e))?;
-        }
-        if let Err(error) = fs::rename(&self.staging, &self.target) {
-            // The store that was there is better than none.
-            let _ = fs::rename(&old, &self.target);
-            return Err(failed("rename", &self.staging, error));
-        }
+        swap(&self.staging, &self.target)?;
         self.committed = true;
-        remove_folder(&old)
+        Ok(())
     }
 }
 
@@ -164,8 +156,36 @@ fn remove_folder(path: &Path) -> Result<()> {
     }
 }
 
+/// Puts right what a run left that was killed between the two renames of [`swap`], or after them.
+pub(super) fn restore(target: &Path, old: &Path) -> Result<()> {
+    if old.exists() && !target.exists() {
+        fs::rename(old, target).map_err(|e| failed("restore", target, e))?;
+    }
+    if old.exists() {
+        fs::remove_dir_all(old).map_err(|e| failed("remove", old, e))?;
+    }
+    Ok(())
+}
+
+/// Gives a folder its final name, in the place of an older one.
+pub(super) fn swap(staging: &Path, target: &Path) -> Result<()> {
+    let old = with_suffix(target, OLD);
+    if target.exists() {
+        fs::rename(target, &old).map_err(|e| failed("replace", target, e))?;
+    }
+    if let Err(error) = fs::rename(staging, target) {
+        // What was there is better than nothing.
+        let _ = fs::rename(&old, target);
+        return Err(failed("rename", staging, error));
+    }
+    if old.exists() {
+        fs::remove_dir_all(&old).map_err(|e| failed("remove", &old, e))?;
+    }
+    Ok(())
+}
+
 /// Replacing a store must not remove what it is made from.
-fn refuse_inputs(folder: &Path, inputs: &[PathBuf]) -> Result<()> {
+pub(super) fn refuse_inputs(folder: &Path, inputs: &[PathBuf]) -> Result<()> {
     let Ok(real) = folder.canonicalize() else { return Ok(()) };
     let inside =
         |input: &&PathBuf| input.canonicalize().is_ok_and(|input| input.starts_with(&real));
