@@ -178,8 +178,10 @@ pub fn drifted(rows: &Rows, drift: f64, seed: u64) -> Result<Rows, Box<dyn Error
 /// # Errors
 /// If the file cannot be read.
 pub fn trained() -> Result<Vec<Rows>, Box<dyn Error>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let file = std::fs::read(root.join("../example/tiny_llm/hf-model/tiny_llm.safetensors"))?;
+    // Above the folder of whatever crate this is compiled in.
+    let above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+    let mut paths = above.map(|root| root.join("example/tiny_llm/hf-model/tiny_llm.safetensors"));
+    let file = std::fs::read(paths.find(|path| path.exists()).ok_or("no example model")?)?;
     let mut tensors = Vec::new();
     for (name, view) in SafeTensors::deserialize(&file)?.iter() {
         let dtype = DType::from_name(&view.dtype().to_string()).ok_or("unknown element type")?;

@@ -205,10 +205,23 @@ fn a_fine_tune_takes_what_it_can_from_its_base() {
     assert!(said.stdout.contains("BF16 as difference"), "{}", said.stdout);
     assert!(said.stdout.contains("in base"), "{}", said.stdout);
 
+    // It can be verified, made once more, and compared.
+    gmat(at, &["verify", "tuned"]).ok();
+    gmat(at, &["verify", "tuned", "--source", "hf/tuned"]).ok();
+    gmat(at, &["verify", "tuned.gguf", "--source", "tuned"]).ok();
+    gmat(at, &["verify", "tuned", "--source", "hf/base"]).fails(5, &["differ"]);
+    gmat(at, &["compare", "tuned", "whole"]).ok();
+
     // A store made flat is what an import without base makes.
     gmat(at, &["store", "flatten", "tuned", "-o", "flat"]).ok();
     assert!(tree(&at.join("flat")) == tree(&at.join("whole")));
     gmat(at, &["store", "flatten", "flat", "-o", "again"]).fails(2, &["has no base"]);
+    // A copy of the base has no tensor of its own.
+    gmat(at, &["import", "-q", "-m", "hf/base", "-o", "copy", "--base", "base"]).ok();
+    assert!(!at.join("copy/model.gmat/tensors").exists());
+    gmat(at, &["verify", "copy"]).ok();
+    gmat(at, &["store", "flatten", "copy", "-o", "copied"]).ok();
+    assert!(tree(&at.join("copied")) == tree(&at.join("base")));
     // Neither is the base overwritten, nor a chain made.
     gmat(at, &["import", "-m", "hf/tuned", "-o", "base", "--base", "base"])
         .fails(2, &["would be removed"]);

@@ -131,7 +131,7 @@ impl<'a> Store<'a> {
     /// Where a tensor's own rows are.
     pub(crate) fn location(&self, id: Uuid, record: &Record) -> Result<Location> {
         match record.from_base {
-            Some(_) if self.base.is_none() => Err(self.base_missing()),
+            Some(FromBase::Same(_)) if self.base.is_none() => Err(self.base_missing()),
             Some(FromBase::Same(base)) => Ok(Location::Base(base)),
             Some(FromBase::Difference(_)) | None => Ok(Location::Own(id)),
         }
@@ -193,6 +193,7 @@ impl<'a> Store<'a> {
                 }
                 Some((Location::Base(other), base))
             }
+            (Some(FromBase::Difference(_)), None) => return Err(self.base_missing()),
             _ => None,
         };
         Ok(Rows { location, index, base })

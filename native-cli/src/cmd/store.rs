@@ -1,5 +1,6 @@
 //! `gmat store`.
 
+use gmat_core::resume::Fingerprint;
 use gmat_core::store::{Store, flatten};
 use gmat_core::{Registry, Result};
 
@@ -38,6 +39,9 @@ fn run_flatten(
     let mut inputs = vec![folder.path().to_owned()];
     inputs.extend(base_folder.iter().map(|base| base.path().to_owned()));
     let mut staging = StagedFolder::new(&target, &inputs)?;
+    // It is not gone on with: what a run that was killed left is removed.
+    let fingerprint = Fingerprint::new().with("store", store.metadata.checksum().as_bytes());
+    staging.existing(&fingerprint, true)?;
     let budget = budget(common)?;
     let written =
         write_behind(&mut staging, |sink| flatten(&store, registry, sink, budget, console));

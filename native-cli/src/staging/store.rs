@@ -125,7 +125,11 @@ impl StagedFolder {
         // The store must not survive a power cut without its content. Until here, the system has had
         // time to write most of it.
         sync(&self.staging)?;
-        sync(&self.staging.join(TENSORS))?;
+        // A store may have all its tensors from its base.
+        let tensors = self.staging.join(TENSORS);
+        if tensors.is_dir() {
+            sync(&tensors)?;
+        }
         self.keep = false;
         swap(&self.staging, &self.target)?;
         self.committed = true;

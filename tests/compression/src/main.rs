@@ -4,6 +4,7 @@
 //! `cargo run --release --manifest-path tests/compression/Cargo.toml`
 
 #[path = "../../src/weights.rs"]
+#[expect(dead_code, reason = "tests use more of it")]
 mod weights;
 
 use std::error::Error;
