@@ -13,6 +13,7 @@ mod grid;
 mod hf;
 mod lanes;
 mod lockstep;
+mod lossless;
 pub mod narrow;
 mod pre;
 mod protobuf;

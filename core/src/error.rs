@@ -119,6 +119,16 @@ impl Error {
         self
     }
 
+    /// Adds to what the user can do.
+    #[must_use]
+    pub fn and_hint(mut self, more: &str) -> Self {
+        self.0.hint = Some(match self.0.hint.take() {
+            Some(hint) => format!("{hint}; {more}"),
+            None => more.to_owned(),
+        });
+        self
+    }
+
     /// The kind.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {

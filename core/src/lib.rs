@@ -7,6 +7,7 @@
 pub mod arch;
 pub mod arrays;
 pub mod block;
+pub mod compare;
 pub mod config;
 pub mod container;
 pub mod convert;
@@ -26,11 +27,13 @@ pub mod progress;
 pub mod quant;
 pub mod recipe;
 pub mod registry;
+pub mod resume;
 pub mod source;
 pub mod stats;
 pub mod store;
 pub mod tensor;
 pub mod token;
+pub mod verify;
 
 pub use error::{Error, ErrorKind, Result, ResultExt};
 pub use ggml::GgmlType;

@@ -40,6 +40,10 @@ pub const GROUP_VALUES: u64 = 1 << 20;
 /// Longest row: 256 Mi elements (1 GiB as `f32`). A row is the smallest unit of work.
 pub const ROW_VALUES: u64 = 1 << 28;
 
+/// Most rows that a block format wants to have in a group: so that what is in a few bytes takes no
+/// more memory than a group of that many of the longest rows.
+pub const GRANULE: usize = 4;
+
 /// Rows of one group for rows of `cols` elements: the largest power of two that keeps the group
 /// within [`GROUP_VALUES`], at least `granule`. Powers of two line up with attention heads.
 #[must_use]

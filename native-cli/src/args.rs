@@ -30,7 +30,37 @@ pub(crate) enum Command {
     Export(Export),
     Convert(Convert),
     Inspect(Inspect),
+    Verify(Verify),
+    Compare(Compare),
+    #[command(subcommand)]
+    Store(StoreCommand),
     Formats(Formats),
+}
+
+/// Work on a store as a whole
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreCommand {
+    Flatten(Flatten),
+}
+
+/// Make a store with a base into one that stands by itself
+///
+/// Every value stays what it is, bit by bit.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  gmat store flatten ./finetune/model.gmat --output ./whole
+  gmat store flatten ./finetune/model.gmat --base /mnt/models/base/model.gmat --output ./whole")]
+pub(crate) struct Flatten {
+    /// The store: a `model.gmat` folder
+    pub(crate) path: PathBuf,
+
+    /// Its base, if that is not where it was
+    #[arg(long, value_name = "PATH")]
+    pub(crate) base: Option<PathBuf>,
+
+    /// Output folder; gets a `model.gmat`, or is one if its name ends in `.gmat`
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) output: PathBuf,
 }
 
 /// List everything this program knows: block formats, quantization types, recipes, architectures,
@@ -98,7 +128,8 @@ pub(crate) enum ProgressMode {
   gmat import --model ./llama-70b/ --output ./llama-70b-gmat
   gmat import --model ./llama-7b.safetensors --generate-config
   gmat import --model ./llama-7b.safetensors --config import_config.json --output ./output
-  gmat import --model ./llama-7b/ --block-format raw --output ./exact
+  gmat import --model ./llama-7b/ --block-format lossless --output ./exact
+  gmat import --model ./finetune/ --base ./exact/model.gmat --output ./finetune-gmat
   gmat import --model ./llama-00001-of-00003.gguf --output ./llama
 
 GMAT_BUFFER_SIZE sets how many units of work are under way (default: 2 per thread).")]
@@ -119,10 +150,24 @@ pub(crate) struct Import {
     #[arg(long, conflicts_with = "config")]
     pub(crate) generate_config: bool,
 
-    /// Block format of the stored tensors; overrides the config [default: B8x8; raw for GGUF].
-    /// Quantized tensors are always stored as they are
+    /// Store, usually of the model that this one was fine-tuned from: tensors that it has too are not
+    /// stored again, and of others only what differs, bit-exact. It is needed whenever the new store
+    /// is read
+    #[arg(long, value_name = "STORE", conflicts_with = "generate_config")]
+    pub(crate) base: Option<PathBuf>,
+
+    /// Block format of the stored tensors; overrides the config [default: B8x8; raw for GGUF; that of
+    /// the base, with lossless for raw]. Quantized tensors are always stored as they are
     #[arg(long, value_name = "NAME")]
     pub(crate) block_format: Option<String>,
+
+    /// Start over, whatever an interrupted run of this output has finished
+    #[arg(long, conflicts_with = "generate_config")]
+    pub(crate) restart: bool,
+
+    /// Begin even if the store may not fit on the disk
+    #[arg(long)]
+    pub(crate) ignore_space: bool,
 
     /// Name of the pre-tokenizer, for tokenizers that are not recognised
     #[arg(long, value_name = "NAME")]
@@ -152,6 +197,10 @@ pub(crate) struct Export {
     /// The store: a `model.gmat` folder
     #[arg(short, long, value_name = "PATH")]
     pub(crate) model: PathBuf,
+
+    /// Base of the store, if that is not where it was
+    #[arg(long, value_name = "STORE")]
+    pub(crate) base: Option<PathBuf>,
 
     /// Export config; without one (and without export_config.json in the working directory) the
     /// recommended types are computed, or for a model that came as GGUF its types kept
@@ -234,6 +283,10 @@ pub(crate) struct Export {
     #[arg(long, value_name = "NAME")]
     pub(crate) arch: Option<String>,
 
+    /// Start over, whatever an interrupted run of this output has finished
+    #[arg(long, conflicts_with = "generate_config")]
+    pub(crate) restart: bool,
+
     /// Write a file without tokenizer if the store has none, or a damaged one
     #[arg(long)]
     pub(crate) no_tokenizer: bool,
@@ -314,6 +367,10 @@ pub(crate) struct Inspect {
     /// SafeTensors file, index or folder, store, or GGUF file (of a split, any one)
     pub(crate) path: PathBuf,
 
+    /// Of a store, its base, if that is not where it was
+    #[arg(long, value_name = "STORE")]
+    pub(crate) base: Option<PathBuf>,
+
     /// One JSON object instead of tables
     #[arg(long)]
     pub(crate) json: bool,
@@ -338,4 +395,68 @@ pub(crate) struct Inspect {
     #[arg(long, value_name = "N", default_value_t = 20, requires = "histogram",
           value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) bins: u16,
+}
+
+/// Check that a store, a GGUF file or converted arrays are whole, and are what their source makes
+///
+/// Reads every byte: checksums and source hashes of a store; of a GGUF file its structure, and the
+/// hashes in the manifest that the export wrote beside it; of a folder that `gmat convert` wrote, the
+/// hashes of its files. With --source, everything is made once more from the source, in memory, and
+/// compared.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  gmat verify ./output/model.gmat
+  gmat verify ./output/model.gmat --source ./llama-7b/
+  gmat verify model-q4.gguf
+  gmat verify model-q4.gguf --source ./output/model.gmat
+  gmat verify model-q4.gguf --json | jq .differences
+  gmat verify ./jax-numpy-model/ --source ./llama-7b/
+
+The exit code is 5 if anything differs.")]
+pub(crate) struct Verify {
+    /// Store, GGUF file (of a split, any one), or folder of converted arrays
+    pub(crate) path: PathBuf,
+
+    /// What it was made of: the model of a store or of arrays, the store of a GGUF file
+    #[arg(long, value_name = "PATH")]
+    pub(crate) source: Option<PathBuf>,
+
+    /// With --source, the export config of a GGUF file that has no manifest
+    #[arg(short, long, value_name = "FILE", requires = "source")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// The manifest of a GGUF file, if it is not beside it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) manifest: Option<PathBuf>,
+
+    /// One JSON object instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Compare two models tensor by tensor: types, sizes, and how far the values are apart
+///
+/// Each may be a SafeTensors model, a store or a GGUF file. Tensors are matched by name; those of a
+/// store and of a GGUF file made from it, by what they become in an export. Errors are those of the
+/// second model, relative to the first.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  gmat compare ./output/model.gmat model-q4.gguf
+  gmat compare ./llama-7b/ ./output/model.gmat
+  gmat compare theirs-q4_k_m.gguf ours-q4_k_m.gguf --html compared.html
+  gmat compare ./base/ ./finetune/ --json | jq '.pairs[] | select(.same | not) | .b.name'")]
+pub(crate) struct Compare {
+    /// The model that errors are measured from
+    pub(crate) a: PathBuf,
+
+    /// The other one
+    pub(crate) b: PathBuf,
+
+    /// One JSON object instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Also write a page with plots
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
 }

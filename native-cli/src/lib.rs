@@ -61,6 +61,9 @@ fn dispatch(args: Args, console: &mut Console) -> Result<()> {
         Command::Convert(convert) => cmd::convert::run(&convert, &args.common, &registry, console),
         Command::Export(export) => cmd::export::run(&export, &args.common, &registry, console),
         Command::Inspect(inspect) => cmd::inspect::run(&inspect, &registry, console),
+        Command::Compare(compare) => cmd::compare::run(&compare, &args.common, &registry, console),
+        Command::Verify(verify) => cmd::verify::run(&verify, &args.common, &registry, console),
+        Command::Store(store) => cmd::store::run(&store, &args.common, &registry, console),
         Command::Formats(formats) => cmd::formats::run(&formats, &registry, console),
     }
 }

@@ -4,16 +4,16 @@ use std::ops::Range;
 
 use uuid::Uuid;
 
-use crate::decode::RowDecoder;
+use crate::decode::{RowDecoder, Stored};
 use crate::error::{Error, Result, ResultExt};
-use crate::format::store::{Index, checksum, damaged};
+use crate::format::store::Index;
 use crate::ggml::GgmlType;
 use crate::io::{Chunk, Files};
 use crate::limits::{self, rows_per_group};
 use crate::pipeline::Buffers;
 use crate::registry::Registry;
 use crate::source::{Model, Part, SourceTensor};
-use crate::store::{Record, Store, tensor_file};
+use crate::store::{Record, Rows, Store};
 use crate::tensor::{DType, TensorInfo, mem_len};
 
 /// Where tensors come from.
@@ -43,7 +43,7 @@ pub(super) struct Entry {
 enum Data {
     /// Bytes of a row without scales.
     Source(SourceTensor, u64),
-    Stored(Box<Index>, RowDecoder),
+    Stored(Box<Rows>, RowDecoder),
 }
 
 /// What of a tensor something is.
@@ -66,14 +66,6 @@ pub(super) enum Elements<'a> {
 }
 
 impl<'a> Origin<'a> {
-    /// The folder that is read.
-    pub(super) fn files(&self) -> &'a dyn Files {
-        match self {
-            Self::Model(_, files) => *files,
-            Self::Store(store) => store.files(),
-        }
-    }
-
     /// What the source is called: `safetensors`, `gguf` or `gmat`.
     pub(super) fn kind(&self) -> &'static str {
         match self {
@@ -123,11 +115,9 @@ impl<'a> Origin<'a> {
             (Self::Model(model, files), Data::Source(tensor, _)) => {
                 self.place_of(tensor, *files, model)
             }
-            (_, Data::Stored(index, _)) => format!(
-                "tensor `{}`, file `{}`",
-                entry.info.name,
-                self.files().place(&tensor_file(index.id))
-            ),
+            (Self::Store(store), Data::Stored(rows, _)) => {
+                format!("tensor `{}`, file `{}`", entry.info.name, store.place(rows.location))
+            }
             _ => format!("tensor `{}`", entry.info.name),
         }
     }
@@ -141,11 +131,15 @@ impl<'a> Origin<'a> {
             (Self::Model(model, files), Data::Source(tensor, row_len)) => {
                 model.read_rows(*files, tensor, rows, *row_len, |_, _, _| Ok(()))
             }
-            (Self::Store(store), Data::Stored(index, _)) => {
-                let group = index.groups.get(mem_len(rows.start / index.group_rows.max(1))?);
-                let group = group.ok_or_else(no_such)?;
-                let place = group.offset..group.offset.saturating_add(group.len);
-                Ok(vec![store.files().read(&tensor_file(index.id), place)?])
+            (Self::Store(store), Data::Stored(stored, _)) => {
+                let number = mem_len(rows.start / stored.index.group_rows.max(1))?;
+                let base = stored.base.as_ref().map(|(location, index)| (*location, index));
+                let places = [(stored.location, &stored.index)].into_iter().chain(base);
+                let chunks = places.map(|(location, index)| {
+                    let group = index.groups.get(number).ok_or_else(no_such)?;
+                    store.read(location, group.offset..group.offset.saturating_add(group.len))
+                });
+                chunks.collect()
             }
             _ => Err(no_such()),
         }
@@ -190,12 +184,13 @@ impl Entry {
 
     fn stored(store: &Store<'_>, id: Uuid, record: &Record, registry: &Registry) -> Result<Self> {
         let info = record.info()?;
-        let index = store.index(id, record)?;
-        let decoder = RowDecoder::new(&index, registry)?;
-        let (rows, cols) = index.matrix();
+        let stored = store.rows(id, record)?;
+        let base = stored.base.as_ref().map(|(_, index)| index);
+        let decoder = RowDecoder::new(&stored.index, base, registry)?;
+        let (rows, cols) = stored.index.matrix();
         let parts = record.made_of.iter().flat_map(|made| made.parts.clone()).collect();
-        let group_rows = index.group_rows.max(1);
-        let data = Data::Stored(Box::new(index), decoder);
+        let group_rows = stored.index.group_rows.max(1);
+        let data = Data::Stored(Box::new(stored), decoder);
         Ok(Self { info, rows, cols, group_rows, parts, aspect: Aspect::Elements, data })
     }
 
@@ -219,7 +214,7 @@ impl Entry {
         let rows = rows.end - rows.start;
         match &self.data {
             Data::Source(_, row_len) => rows.saturating_mul(*row_len),
-            Data::Stored(index, _) => index.source_len(rows),
+            Data::Stored(stored, _) => stored.index.source_len(rows),
         }
     }
 
@@ -231,9 +226,11 @@ impl Entry {
                 Some(derived) => derived.cost(rows)?.saturating_mul(3),
                 None => rows.saturating_mul(*row_len),
             },
-            Data::Stored(index, _) => {
-                let group = index.groups.iter().map(|group| group.len).max().unwrap_or(0);
-                group.saturating_add(index.source_len(rows))
+            Data::Stored(stored, _) => {
+                let largest = |index: &Index| index.groups.iter().map(|g| g.len).max().unwrap_or(0);
+                let base = stored.base.as_ref().map_or(0, |(_, index)| largest(index));
+                let source = stored.index.source_len(rows);
+                largest(&stored.index).saturating_add(base).saturating_add(source.saturating_mul(2))
             }
         };
         Ok(rows.saturating_mul(self.cols).saturating_mul(4).saturating_add(read))
@@ -261,23 +258,29 @@ impl Entry {
                     Ok(Elements::Owned(bytes))
                 }
             },
-            Data::Stored(index, decoder) => {
+            Data::Stored(stored, decoder) => {
                 let number = mem_len(rows.start / self.group_rows.max(1))?;
+                let index = &stored.index;
                 let group = index.groups.get(number).ok_or_else(no_such)?;
-                if checksum(first) != group.sum {
-                    return Err(damaged(&format!("row group {number}"), group.offset));
-                }
+                let own = index.checked(number, first)?;
+                let base = match (&stored.base, chunks.get(1)) {
+                    (Some((_, base)), Some(chunk)) => {
+                        Some(base.checked(number, chunk.as_ref().as_ref())?)
+                    }
+                    _ => None,
+                };
+                let bytes_of = Stored { own, base };
                 let shape = index.group_shape(number)?;
                 let place = || format!("row group {number} at byte {}", group.offset);
                 if decoder.is_lossless() {
                     let mut bytes = buffers.bytes();
                     let len = shape.byte_len().ok_or_else(no_such)?;
                     bytes.resize(len, 0);
-                    decoder.restore(first, shape, &mut bytes).context(place)?;
+                    decoder.restore(bytes_of, shape, &mut bytes).context(place)?;
                     Ok(Elements::Owned(bytes))
                 } else {
                     let mut values = buffers.values(shape.rows * shape.cols);
-                    decoder.decode(first, shape, &mut values).context(place)?;
+                    decoder.decode(bytes_of, shape, &mut values).context(place)?;
                     Ok(Elements::Values(values))
                 }
             }
@@ -290,7 +293,8 @@ impl Entry {
         /// Bytes of a sample.
         const SAMPLE: u64 = 1024;
         let tensor = match &self.data {
-            Data::Stored(index, _) => {
+            Data::Stored(stored, _) => {
+                let index = &stored.index;
                 hasher.update(index.format.as_bytes()).update(&index.source_hash);
                 return Ok(());
             }

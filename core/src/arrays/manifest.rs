@@ -175,7 +175,8 @@ impl Manifest {
     }
 
     /// Every file with arrays, in order.
-    pub(super) fn files(&self) -> Vec<FileRecord> {
+    #[must_use]
+    pub fn files(&self) -> Vec<FileRecord> {
         let shards = self.shards.iter().filter_map(|shard| {
             let (file, blake3) = (shard.file.clone(), shard.blake3.clone()?);
             Some(FileRecord { blake3, bytes: shard.bytes, file })

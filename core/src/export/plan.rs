@@ -73,6 +73,8 @@ pub struct ExportPlan<'a> {
     pub(crate) files: Vec<OutputFile>,
     pub(crate) importance: Option<&'a Importance<'a>>,
     pub(crate) search: Search,
+    /// The config, as it is written.
+    pub(crate) config: String,
     pub(crate) file_type: FileType,
     /// What the user should know.
     pub notes: Vec<String>,
@@ -132,7 +134,9 @@ impl<'a> ExportPlan<'a> {
         let mut keys = Vec::new();
         // A store with files missing is that before anything else.
         for piece in placed.iter().flat_map(|tensor| &tensor.pieces) {
-            store.file_len(piece.id).context(|| format!("tensor `{}`", piece.record.name))?;
+            store
+                .file_len(piece.id, piece.record)
+                .context(|| format!("tensor `{}`", piece.record.name))?;
         }
         for tensor in placed {
             let dims: Vec<u64> = tensor.shape.dims().iter().rev().copied().collect();
@@ -239,7 +243,8 @@ impl<'a> ExportPlan<'a> {
         if let Some(importance) = options.importance {
             importance.write(&mut meta)?;
         }
-        provenance(store, config, &mut meta)?;
+        let config_json = config.to_json()?;
+        provenance(store, &config_json, &mut meta);
 
         let entries: Vec<TensorEntry> = outputs.iter().map(|output| output.entry.clone()).collect();
         let files = split(options.file_name, &meta, &entries, config.shard_size)?;
@@ -253,6 +258,7 @@ impl<'a> ExportPlan<'a> {
             files,
             importance,
             search,
+            config: config_json,
             file_type,
             notes,
             details,
@@ -311,8 +317,8 @@ fn stored(
     for piece in tensor.pieces {
         let first = pieces.last().map_or(0, |before| before.rows.end);
         let place = || format!("tensor `{}`", piece.record.name);
-        let index = store.index(piece.id, piece.record)?;
-        pieces.push(Piece::new(index, &piece, first, verbatim, registry).context(place)?);
+        let rows = store.rows(piece.id, piece.record)?;
+        pieces.push(Piece::new(rows, &piece, first, verbatim, registry).context(place)?);
     }
     Ok(Output {
         entry: TensorEntry { name: tensor.name, dims, ggml_type: quant.ggml_type(), len },
@@ -348,7 +354,7 @@ fn order(name: &str) -> (u8, u64, String) {
 }
 
 /// Where the file comes from: enough to find out which store and config made it.
-fn provenance(store: &Store<'_>, config: &ExportConfig, meta: &mut Meta) -> Result<()> {
+fn provenance(store: &Store<'_>, config: &str, meta: &mut Meta) {
     let mut hasher = blake3::Hasher::new();
     let by_name: BTreeMap<&str, &str> = store
         .metadata
@@ -361,8 +367,7 @@ fn provenance(store: &Store<'_>, config: &ExportConfig, meta: &mut Meta) -> Resu
     }
     meta.set("gmat.version", env!("CARGO_PKG_VERSION"));
     meta.set("gmat.source_blake3", hasher.finalize().to_hex().to_string());
-    meta.set("gmat.config_blake3", blake3::hash(config.to_json()?.as_bytes()).to_hex().to_string());
-    Ok(())
+    meta.set("gmat.config_blake3", blake3::hash(config.as_bytes()).to_hex().to_string());
 }
 
 #[cfg(test)]

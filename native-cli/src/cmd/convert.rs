@@ -6,12 +6,12 @@ use gmat_core::arrays::{
     ArrayOptions, ArrayPlan, Difference, Done, Manifest, Mxfp4, Origin, Precision, verify,
 };
 use gmat_core::registry::unknown;
-use gmat_core::store::{FOLDER, METADATA, Store};
+use gmat_core::store::Store;
 use gmat_core::{Error, ErrorKind, Registry, Result, ResultExt};
 use serde_json::value::RawValue;
 
-use super::budget;
-use super::import::{Input, config_beside, resolve};
+use super::source::Source;
+use super::{base, budget, store_at};
 use crate::args::{Common, Convert};
 use crate::behind::write_behind;
 use crate::folder::Folder;
@@ -27,24 +27,22 @@ pub(crate) fn run(
 ) -> Result<()> {
     let options = options(args, registry)?;
     let target = target(&args.output);
-    if let Some(path) = store_path(&args.input) {
+    if let Some(path) = store_at(&args.input) {
         let folder = Folder::new(&path);
         let store = Store::open(&folder)?;
+        let base = base::require(&store, folder.path(), None)?;
+        let store = base::attach(store, base.as_ref())?;
         let config = store.metadata.model.config.clone();
         let plan = ArrayPlan::new(Origin::Store(&store), options, registry)?;
         return convert(&plan, config, &[path], &target, args, common, registry, console);
     }
-    let input = Input::find(&args.input)?;
-    let folder = Folder::new(&input.folder);
-    let mut model = input.open(&folder)?;
-    let json = config_beside(&folder, &model)?;
-    resolve(&folder, &mut model, json.as_deref())?;
-    for note in &model.notes {
+    let source = Source::open(&args.input)?;
+    for note in &source.model.notes {
         console.note(note);
     }
-    let config = json.map(|json| config(&json)).transpose()?;
-    let plan = ArrayPlan::new(Origin::Model(&model, &folder), options, registry)?;
-    let inputs = input.paths(&model);
+    let config = source.config_json.as_deref().map(config).transpose()?;
+    let plan = ArrayPlan::new(Origin::Model(&source.model, &source.folder), options, registry)?;
+    let inputs = source.input.paths(&source.model);
     convert(&plan, config, &inputs, &target, args, common, registry, console)
 }
 
@@ -88,13 +86,6 @@ fn target(output: &Path) -> PathBuf {
     }
 }
 
-/// The store that `--input` means, if it means one.
-fn store_path(input: &Path) -> Option<PathBuf> {
-    // A metadata file that cannot be read still says what the folder is.
-    let is_store = |path: &PathBuf| path.join(METADATA).symlink_metadata().is_ok();
-    [input.to_owned(), input.join(FOLDER)].into_iter().find(is_store)
-}
-
 #[expect(clippy::too_many_arguments, reason = "two callers, just above")]
 fn convert(
     plan: &ArrayPlan<'_>,
@@ -122,7 +113,7 @@ fn convert(
         console.end();
         console.line(format!("{} of {} shards are complete and kept", done.len(), plan.shards()));
     }
-    staging.prepare(&done)?;
+    staging.prepare(&done, plan.output_bytes())?;
     console.line(format!(
         "Converting {} to {} ({}, {} shards, {})",
         super::tensors(plan.arrays()),

@@ -8,13 +8,13 @@ use gmat_core::arrays::{Done, MANIFEST, Manifest, NOTES};
 use gmat_core::io::Sink;
 use gmat_core::{Error, Result};
 
+use super::room::Room;
 use super::store::{LOCK, OLD, refuse_inputs, restore, swap};
 use super::{
     Open, PARTIAL, create, create_folder, create_locked, failed, nothing_open, remove_empty,
     with_suffix,
 };
 use crate::folder::Folder;
-use crate::interrupt::{self, Leftover};
 
 /// A folder written to `X.partial`, renamed to `X` by [`StagedArrays::commit`]. What a run that ends
 /// before has completed stays there for the next one, which may go on with it.
@@ -26,6 +26,7 @@ pub(crate) struct StagedArrays {
     lock: (PathBuf, File),
     /// The topmost folder that was made for this output.
     made: Option<PathBuf>,
+    room: Room,
     committed: bool,
 }
 
@@ -44,12 +45,12 @@ impl StagedArrays {
         };
         let lock = with_suffix(target, LOCK);
         let lock = (lock.clone(), create_locked(&lock)?);
-        interrupt::register(Leftover { path: lock.0.clone(), made: made.clone() });
         restore(target, &old)?;
         if staging.exists() && !resume {
             fs::remove_dir_all(&staging).map_err(|e| failed("remove", &staging, e))?;
         }
-        Ok(Self { target: target.to_owned(), staging, open: None, lock, made, committed: false })
+        let (target, room) = (target.to_owned(), Room::default());
+        Ok(Self { target, staging, open: None, lock, made, room, committed: false })
     }
 
     /// The folder with what an earlier run has completed, if there is one.
@@ -63,8 +64,11 @@ impl StagedArrays {
         !self.staging.exists() && self.target.join(MANIFEST).exists()
     }
 
-    /// Prepares for writing. Of what is there these shards stay, nothing else.
-    pub(crate) fn prepare(&self, done: &Done) -> Result<()> {
+    /// Prepares for writing `needed` bytes in all. Of what is there these shards stay, nothing else.
+    ///
+    /// # Errors
+    /// `Io` if there is no room for the rest.
+    pub(crate) fn prepare(&mut self, done: &Done, needed: u64) -> Result<()> {
         if !done.is_empty() && self.is_complete() {
             fs::rename(&self.target, &self.staging)
                 .map_err(|e| failed("rename", &self.target, e))?;
@@ -87,6 +91,8 @@ impl StagedArrays {
                 odd.into_iter().try_for_each(|inner| remove(&inner))?;
             }
         }
+        let there = kept.iter().map(|path| fs::metadata(path).map_or(0, |found| found.len())).sum();
+        self.room = Room::ask(&self.staging, needed, there)?;
         Ok(())
     }
 
@@ -169,7 +175,7 @@ impl Sink for StagedArrays {
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<()> {
-        self.open.as_mut().ok_or_else(nothing_open)?.append(bytes)
+        self.open.as_mut().ok_or_else(nothing_open)?.append(bytes, &mut self.room)
     }
 
     fn finish(&mut self) -> Result<()> {
@@ -199,6 +205,5 @@ impl Drop for StagedArrays {
         if let (false, Some(parent)) = (self.committed, self.target.parent()) {
             remove_empty(parent, self.made.as_ref());
         }
-        interrupt::forget(&self.lock.0);
     }
 }
