@@ -337,6 +337,10 @@ pub(crate) struct Convert {
     #[arg(long, value_name = "HOW", default_value = "decode")]
     pub(crate) mxfp4: String,
 
+    /// Of a store, its base, if that is not where it was
+    #[arg(long, value_name = "PATH")]
+    pub(crate) base: Option<PathBuf>,
+
     /// Go on with an interrupted conversion: shards that are complete and unharmed are kept
     #[arg(long)]
     pub(crate) resume: bool,

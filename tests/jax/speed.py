@@ -8,11 +8,10 @@ a Markdown table: gigabytes of output per second, the best of some turns.
 """
 
 import argparse
-import os
+import json
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -32,14 +31,25 @@ for name, tensor in load_file(sys.argv[1]).items():
 """
 
 
+# Measured by a process of its own: peak memory begins with that of the parent.
+MEASURE = """
+import json, os, resource, subprocess, sys, time
+start = time.monotonic()
+code = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
+seconds = time.monotonic() - start
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(json.dumps([code, seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024]))
+"""
+
+
 def timed(command):
     """Wall seconds, processor seconds and peak resident megabytes of a command."""
-    start = time.monotonic()
-    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL)
-    _, status, used = os.wait4(process.pid, 0)
-    if status:
+    run = subprocess.run([sys.executable, "-I", "-S", "-c", MEASURE, *map(str, command)],
+                         stdout=subprocess.PIPE, check=True)
+    code, *result = json.loads(run.stdout)
+    if code:
         sys.exit(f"failed: {command}")
-    return time.monotonic() - start, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+    return tuple(result)
 
 
 def main():

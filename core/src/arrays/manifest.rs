@@ -103,7 +103,6 @@ pub struct TensorEntry {
     pub size_mb: f64,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
 fn is_zero(number: &u64) -> bool {
     *number == 0
 }

@@ -30,11 +30,14 @@ pub(crate) fn run(
     if let Some(path) = store_at(&args.input) {
         let folder = Folder::new(&path);
         let store = Store::open(&folder)?;
-        let base = base::require(&store, folder.path(), None)?;
+        let base = base::require(&store, folder.path(), args.base.as_deref())?;
         let store = base::attach(store, base.as_ref())?;
         let config = store.metadata.model.config.clone();
         let plan = ArrayPlan::new(Origin::Store(&store), options, registry)?;
-        return convert(&plan, config, &[path], &target, args, common, registry, console);
+        let inputs: Vec<PathBuf> =
+            [path].into_iter().chain(base.iter().map(|base| base.path().to_owned())).collect();
+        let folders: Vec<&Folder> = [&folder].into_iter().chain(&base).collect();
+        return convert(&plan, config, &folders, &inputs, &target, args, common, registry, console);
     }
     let source = Source::open(&args.input)?;
     for note in &source.model.notes {
@@ -43,7 +46,8 @@ pub(crate) fn run(
     let config = source.config_json.as_deref().map(config).transpose()?;
     let plan = ArrayPlan::new(Origin::Model(&source.model, &source.folder), options, registry)?;
     let inputs = source.input.paths(&source.model);
-    convert(&plan, config, &inputs, &target, args, common, registry, console)
+    let folders = [&source.folder];
+    convert(&plan, config, &folders, &inputs, &target, args, common, registry, console)
 }
 
 /// The text of a `config.json`, which has been read before.
@@ -90,6 +94,7 @@ fn target(output: &Path) -> PathBuf {
 fn convert(
     plan: &ArrayPlan<'_>,
     config: Option<Box<RawValue>>,
+    folders: &[&Folder],
     inputs: &[PathBuf],
     target: &Path,
     args: &Convert,
@@ -124,6 +129,7 @@ fn convert(
     ));
     let written = write_behind(&mut staging, |sink| plan.run(done, config, sink, budget, console));
     console.end();
+    let written = folders.iter().fold(written, |result, folder| folder.unchanged(result));
     let manifest = written.inspect_err(|_| left(&staging, console))?;
     if !args.skip_verify {
         console.line("Verifying what was written...");
