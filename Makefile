@@ -43,7 +43,9 @@ lint:
 	rustfmt --edition 2024 --check $(CODEC_FILES)
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
+# The tests build plugins for wasm.
 unit:
+	rustup target add wasm32-unknown-unknown
 	$(CARGO) test --workspace --locked
 
 # The core and all codecs must build for the browser, and write the same bytes there.
@@ -56,6 +58,7 @@ docs:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
 
 interop: build
+	rustup target add wasm32-unknown-unknown
 	tests/interop/run.sh $(GMAT)
 
 # Building and testing must leave no trace in the checkout.

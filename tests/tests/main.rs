@@ -23,6 +23,7 @@ mod importance;
 mod inspect;
 mod models;
 mod oracle;
+mod plugins;
 mod quant_golden;
 mod quant_laws;
 mod quantized_store;
