@@ -49,9 +49,10 @@ fn a_type_of_a_plugin_makes_an_ordinary_file() {
     let ran = lab.export("one.gguf", &["--type", "q4_k@search", "--jobs", "1"]).ok();
     assert!(ran.stdout.contains("q4_k@search"), "{}", ran.stdout);
     for jobs in ["2", "8"] {
-        lab.export("more.gguf", &["--type", "Q4_K@search", "--jobs", jobs]).ok();
+        lab.export("more.gguf", &["--type", "q4_k@search", "--jobs", jobs]).ok();
         assert!(lab.read("one.gguf") == lab.read("more.gguf"), "{jobs} threads");
     }
+    lab.export("more.gguf", &["--type", "Q4_K@Search"]).ok();
     let gguf = lab.gguf("one.gguf");
     assert_eq!(type_of(&gguf, "w.weight"), u32::from(GgmlType::Q4K.id()));
     let hash = blake3::hash(&lab.read("given/q4k_search.wasm")).to_hex().to_string();
