@@ -6,15 +6,16 @@ EXAMPLE = example/tiny_llm
 # Absolute, so that the example can be run from its own folder. CARGO_TARGET_DIR moves build output.
 TARGET = $(abspath $(or $(CARGO_TARGET_DIR),target))
 GMAT = $(TARGET)/release/gmat
-CODEC_FILES = $(wildcard codecs/src/block/*.rs codecs/src/quant/*.rs codecs/src/arch/*.rs codecs/src/token/*.rs)
+CODEC_FILES = $(wildcard codecs/src/block/*.rs codecs/src/quant/*.rs codecs/src/arch/*.rs codecs/src/token/*.rs \
+    codecs/src/container/*.rs)
 
-.PHONY: help build demo test lint unit wasm docs interop tree install bench speed sanitize miri clean
+.PHONY: help build demo test lint unit wasm docs interop jax tree install bench speed sanitize miri clean
 
 help:
 	@echo "make demo     build gmat, convert the example model, show the result"
 	@echo "make test     install what the tests need, then run all of them"
 	@echo "make install  install gmat"
-	@echo "also: build lint unit wasm docs interop bench speed sanitize miri clean"
+	@echo "also: build lint unit wasm docs interop jax bench speed sanitize miri clean"
 
 build:
 	$(CARGO) build --release --locked -p gmat
@@ -34,7 +35,7 @@ install:
 	$(CARGO) install --locked --path native-cli
 
 # Cheapest first, so that a slip is found early.
-test: lint unit wasm docs interop tree
+test: lint unit wasm docs interop jax tree
 	@echo "all checks passed"
 
 lint:
@@ -60,6 +61,10 @@ docs:
 interop: build
 	rustup target add wasm32-unknown-unknown
 	tests/interop/run.sh $(GMAT)
+
+# What convert writes, read by NumPy, msgpack, pickle and JAX.
+jax: build
+	tests/jax/run.sh $(GMAT)
 
 # Building and testing must leave no trace in the checkout.
 tree:

@@ -1,7 +1,8 @@
-//! Everything that plugs into gmat: block formats, quantization types, architectures, tokenizers.
+//! Everything that plugs into gmat: block formats, quantization types, architectures, tokenizers,
+//! containers.
 //!
-//! Each codec is one file in `block/`, `quant/`, `arch/` or `token/`; the build script finds it.
-//! Files beside those folders hold what several codecs of a family share.
+//! Each codec is one file in `block/`, `quant/`, `arch/`, `token/` or `container/`; the build script
+//! finds it. Files beside those folders hold what several codecs of a family share.
 
 mod affine_k;
 mod base64;
@@ -12,12 +13,14 @@ mod grid;
 mod hf;
 mod lanes;
 mod lockstep;
+mod lossless;
 pub mod narrow;
 mod pre;
 mod protobuf;
 mod round;
 mod row32;
 mod search;
+mod short_name;
 mod simd;
 mod spm;
 mod superblock;

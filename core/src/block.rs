@@ -95,4 +95,39 @@ pub trait BlockFormat: Sync {
     fn plugin(&self) -> Option<&'static Plugin> {
         None
     }
+
+    /// Whether rows can be encoded as what differs from those of another tensor, their base.
+    fn takes_base(&self) -> bool {
+        false
+    }
+
+    /// Like [`Self::encode`], for rows that have a base: `base` are the source bytes of as many rows of
+    /// the same type and length. Takes at most [`Self::max_len`], too.
+    ///
+    /// # Errors
+    /// As [`Self::encode`]; `Shape` if there are more or fewer bytes of the base; `Unsupported` unless
+    /// the format takes a base.
+    fn encode_against(&self, input: EncodeInput<'_>, base: &[u8], out: &mut Vec<u8>) -> Result<()> {
+        let _ = (input, base, out);
+        Err(no_base(self.name()))
+    }
+
+    /// Like [`Self::restore`], for what [`Self::encode_against`] wrote.
+    ///
+    /// # Errors
+    /// As [`Self::restore`] and [`Self::encode_against`].
+    fn restore_against(
+        &self,
+        bytes: &[u8],
+        base: &[u8],
+        shape: GroupShape,
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
+        let _ = (bytes, base, shape, out);
+        Err(no_base(self.name()))
+    }
+}
+
+fn no_base(name: &str) -> Error {
+    Error::unsupported(format!("block format `{name}` knows no differences to a base"))
 }

@@ -3,7 +3,7 @@
 
 use crate::block::{BlockFormat, GroupShape};
 use crate::convert::to_f32;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, ResultExt};
 use crate::format::store::Index;
 use crate::quant::QuantType;
 use crate::registry::Registry;
@@ -44,21 +44,57 @@ impl Elements {
     }
 }
 
+/// A row group as it is stored, and that of the base, if it tells what differs from that.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stored<'a> {
+    pub(crate) own: &'a [u8],
+    pub(crate) base: Option<&'a [u8]>,
+}
+
 /// How rows of a tensor of the store become `f32`.
 #[derive(Clone, Copy)]
 pub(crate) struct RowDecoder {
     format: &'static dyn BlockFormat,
+    /// Format of the base.
+    base: Option<&'static dyn BlockFormat>,
     elements: Elements,
 }
 
 impl RowDecoder {
-    /// For the rows of the tensor with that index.
+    /// For the rows of the tensor with that index, and of the one it differs from.
     ///
     /// # Errors
     /// `Config` for an unknown block format; `Unsupported` for a quantized type without codec.
-    pub(crate) fn new(index: &Index, registry: &Registry) -> Result<Self> {
+    pub(crate) fn new(index: &Index, base: Option<&Index>, registry: &Registry) -> Result<Self> {
         let format = registry.block(&index.format)?;
-        Ok(Self { format, elements: Elements::new(index.dtype, registry)? })
+        let base = base.map(|base| registry.block(&base.format)).transpose()?;
+        Ok(Self { format, base, elements: Elements::new(index.dtype, registry)? })
+    }
+
+    /// Appends the source bytes of a row group.
+    ///
+    /// # Errors
+    /// As [`BlockFormat::restore`].
+    pub(crate) fn source(
+        self,
+        stored: Stored<'_>,
+        shape: GroupShape,
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
+        match (self.base, stored.base) {
+            (Some(format), Some(bytes)) => {
+                let mut base = Vec::new();
+                format.restore(bytes, shape, &mut base).context(|| "base")?;
+                self.format.restore_against(stored.own, &base, shape, out)
+            }
+            (None, None) => self.format.restore(stored.own, shape, out),
+            _ => Err(Error::shape("rows and those that they differ from do not belong together")),
+        }
+    }
+
+    /// Whether [`Self::restore`] gives back what the source had.
+    pub(crate) fn is_lossless(self) -> bool {
+        self.format.is_lossless()
     }
 
     /// The blocks of a row group of a quantized tensor, as they were in the source; `out` has exactly
@@ -66,9 +102,14 @@ impl RowDecoder {
     ///
     /// # Errors
     /// As [`BlockFormat::restore`].
-    pub(crate) fn restore(self, bytes: &[u8], shape: GroupShape, out: &mut [u8]) -> Result<()> {
+    pub(crate) fn restore(
+        self,
+        stored: Stored<'_>,
+        shape: GroupShape,
+        out: &mut [u8],
+    ) -> Result<()> {
         let mut blocks = Vec::new();
-        self.format.restore(bytes, shape, &mut blocks)?;
+        self.source(stored, shape, &mut blocks)?;
         if blocks.len() != out.len() {
             return Err(Error::shape(format!("{} bytes, expected {}", blocks.len(), out.len())));
         }
@@ -80,12 +121,17 @@ impl RowDecoder {
     ///
     /// # Errors
     /// As [`BlockFormat::decode`].
-    pub(crate) fn decode(self, bytes: &[u8], shape: GroupShape, out: &mut [f32]) -> Result<()> {
-        if self.elements.quant.is_none() {
-            return self.format.decode(bytes, shape, out);
+    pub(crate) fn decode(
+        self,
+        stored: Stored<'_>,
+        shape: GroupShape,
+        out: &mut [f32],
+    ) -> Result<()> {
+        if self.elements.quant.is_none() && self.base.is_none() {
+            return self.format.decode(stored.own, shape, out);
         }
-        let mut blocks = Vec::new();
-        self.format.restore(bytes, shape, &mut blocks)?;
-        self.elements.to_f32(&blocks, out)
+        let mut source = Vec::new();
+        self.source(stored, shape, &mut source)?;
+        self.elements.to_f32(&source, out)
     }
 }

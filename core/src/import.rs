@@ -1,8 +1,12 @@
 //! Import: a SafeTensors or GGUF model becomes a store.
 
+mod base;
 mod encode;
+mod fingerprint;
+mod finished;
 mod hash;
 mod map;
+mod record;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -10,6 +14,9 @@ use std::ops::Range;
 
 use uuid::Uuid;
 
+pub(crate) use self::fingerprint::Fingerprint;
+
+use self::base::{Base, BaseStore};
 use self::encode::{Encoded, encode, group_shape};
 use self::hash::SourceHash;
 use self::map::full_map;
@@ -17,7 +24,7 @@ use crate::block::BlockFormat;
 use crate::config::ImportConfig;
 use crate::decode::Elements;
 use crate::error::{Error, Result, ResultExt};
-use crate::format::store::{self as file, Group, Index};
+use crate::format::store::{self as file, Group};
 use crate::io::{Chunk, Files, Sink};
 use crate::limits::{self, rows_per_group};
 use crate::pipeline::{Budget, Buffers, drive};
@@ -25,8 +32,7 @@ use crate::progress::{Event, Progress, notify};
 use crate::registry::Registry;
 use crate::source::{Model, SourceTensor};
 use crate::stats::LaneTops;
-use crate::store::{MadeOf, Metadata, ModelFiles, Record, TOKENS, tensor_file, write_source_keys};
-use crate::tensor::Shape;
+use crate::store::{Metadata, ModelFiles, TOKENS, tensor_file, write_source_keys};
 
 /// The format of tensors that the chosen format does not take.
 const RAW: &str = "raw";
@@ -45,12 +51,28 @@ struct Item<'a> {
     /// Whether values must be numbers: for a lossy format every tensor is checked, those that are
     /// stored as they are included, since what is not a number makes the whole model useless.
     finite: bool,
+    /// What it takes from the base.
+    base: Option<Base<'a>>,
+}
+
+impl Item<'_> {
+    /// Its row groups; one empty unit if it has no elements.
+    fn units(&self, number: usize) -> impl Iterator<Item = Unit> + use<> {
+        let (rows, step) = (self.rows, self.group_rows);
+        let groups = rows.div_ceil(step).max(1);
+        (0..groups).map(move |group| {
+            let start = group * step;
+            let end = (start + step).min(rows);
+            Unit { item: number, rows: start..end, last: group + 1 == groups }
+        })
+    }
 }
 
 /// What is to be done, checked against the model: no tensor byte has been read.
 pub struct ImportPlan<'a> {
     model: &'a Model,
     items: Vec<Item<'a>>,
+    base: Option<BaseStore<'a>>,
     config: ImportConfig,
     /// What the user should know.
     pub notes: Vec<String>,
@@ -107,6 +129,7 @@ impl<'a> ImportPlan<'a> {
                 row_len,
                 group_rows,
                 finite,
+                base: None,
             });
         }
         if model.tensors.is_empty() {
@@ -127,7 +150,7 @@ impl<'a> ImportPlan<'a> {
         let source_format = if model.keys.is_some() { "gguf" } else { "safetensors" };
         let source_format = source_format.to_owned();
         let config = ImportConfig { tensor_map: map, source_format, ..config.clone() };
-        Ok(Self { model, items, config, notes })
+        Ok(Self { model, items, base: None, config, notes })
     }
 
     /// Number of tensors.
@@ -147,16 +170,36 @@ impl<'a> ImportPlan<'a> {
         })
     }
 
+    /// Bytes that the tensors take in the store at most; less if many weights are zero, or if the block
+    /// format compresses.
+    #[must_use]
+    pub fn stored_bytes(&self) -> u64 {
+        self.items.iter().filter(|item| !item.is_same()).fold(0, |sum: u64, item| {
+            let rows = item.group_rows.min(item.rows);
+            let group = group_shape(item, rows).ok().and_then(|shape| item.format.max_len(shape));
+            let groups = item.rows.div_ceil(item.group_rows);
+            // The last group is smaller.
+            let full = group.map_or(0, |len| len as u64).saturating_mul(groups);
+            let unused = groups.saturating_mul(item.group_rows.min(item.rows)) - item.rows;
+            let row = full.checked_div(groups.saturating_mul(rows)).unwrap_or(0);
+            sum.saturating_add(full.saturating_sub(row.saturating_mul(unused)))
+        })
+    }
+
     /// Carries out the plan: writes every tensor, the keys of a GGUF source, `tokens` if given, and
-    /// `metadata.json` last.
+    /// `metadata.json` last. Tensor files that an interrupted run of the same plan left complete in
+    /// `existing` are not written again.
     ///
     /// # Errors
-    /// The first error in plan order, naming file and tensor. What the sink has then is incomplete.
+    /// The first error in plan order, naming file and tensor; `Config` if the source of a tensor in
+    /// `existing` is not what it was. What the sink has then is incomplete.
+    #[expect(clippy::too_many_arguments, reason = "what comes in, where it goes, and how")]
     pub fn run(
         &self,
         files: &dyn Files,
         model_files: ModelFiles,
         tokens: Option<&[u8]>,
+        existing: Option<&dyn Files>,
         sink: &mut dyn Sink,
         budget: Budget,
         progress: &mut dyn Progress,
@@ -166,12 +209,19 @@ impl<'a> ImportPlan<'a> {
             self.model.shards.iter().map(|shard| files.place(&shard.name)).collect();
         let places = &places;
         notify(progress, Event::Start { tensors: self.items.len(), bytes: self.source_bytes()? })?;
+        let finished = self.finished(existing, budget, progress)?;
+        let found = finished.iter().flatten().count();
+        if found > 0 {
+            let text = format!("{found} of {} tensors are there already", self.items.len());
+            notify(progress, Event::Note(&text))?;
+        }
+        let finished_of = |unit: &Unit| finished.get(unit.item).and_then(Option::as_ref);
         let hasher = RefCell::new(SourceHash::default());
         let hashes = RefCell::new(BTreeMap::new());
         let buffers = Buffers::default();
         let mut open: Option<OpenTensor> = None;
-        let mut records = BTreeMap::new();
-        let mut done = 0;
+        let mut records = self.same_records();
+        let mut done = self.same_bytes();
         let mut narrowed = (0, 0);
         drive(
             self.units(),
@@ -187,12 +237,31 @@ impl<'a> ImportPlan<'a> {
                 Ok((item, chunks))
             },
             |unit, (item, chunks)| {
+                if finished_of(unit).is_some() {
+                    return Ok(None);
+                }
                 let chunks: Vec<&[u8]> =
                     chunks.iter().map(|chunk| chunk.as_ref().as_ref()).collect();
-                encode(item, unit, &chunks, &buffers).context(|| place(places, item.source))
+                encode(item, unit, &chunks, &buffers)
+                    .map(Some)
+                    .context(|| place(places, item.source))
             },
             |unit, encoded| {
                 let Some(item) = self.items.get(unit.item) else { return Ok(()) };
+                let hash = match unit.last {
+                    true => hashes.borrow_mut().remove(&unit.item).unwrap_or_default(),
+                    false => [0; 32],
+                };
+                done += (unit.rows.end - unit.rows.start) * item.row_len;
+                let Some(encoded) = encoded else {
+                    if let (true, Some(index)) = (unit.last, finished_of(&unit)) {
+                        let same = index.fingerprint == record::fingerprint(item, hash);
+                        let same = same.then_some(()).ok_or_else(changed_since);
+                        same.context(|| place(places, item.source))?;
+                        records.insert(item.id, self.record(item, index));
+                    }
+                    return notify(progress, Event::Bytes(done));
+                };
                 if open.is_none() {
                     notify(
                         progress,
@@ -213,18 +282,14 @@ impl<'a> ImportPlan<'a> {
                     sink.append(&encoded.bytes)?;
                     tensor.add(&encoded);
                 }
-                done += (unit.rows.end - unit.rows.start) * item.row_len;
                 buffers.put(encoded.bytes);
                 notify(progress, Event::Bytes(done))?;
                 if unit.last {
                     let tensor = open.take().unwrap_or_default();
-                    let hash = hashes.borrow_mut().remove(&unit.item).unwrap_or_default();
-                    let (index, record) = self.close(item, tensor, hash);
-                    let footer = index.to_bytes(record.stored_bytes);
-                    sink.append(&footer)?;
+                    let index = record::index(item, tensor, hash);
+                    sink.append(&index.to_bytes(index.end()))?;
                     sink.finish()?;
-                    let stored_bytes = record.stored_bytes + footer.len() as u64;
-                    records.insert(item.id, Record { stored_bytes, ..record });
+                    records.insert(item.id, self.record(item, &index));
                 }
                 Ok(())
             },
@@ -242,6 +307,7 @@ impl<'a> ImportPlan<'a> {
             model_files.source_keys = Some(write_source_keys(keys, sink)?);
         }
         if let Some(tokens) = tokens {
+            model_files.tokens = Some(blake3::hash(tokens).to_hex().to_string());
             sink.begin(TOKENS, Some(tokens.len() as u64))?;
             sink.append(tokens)?;
             sink.finish()?;
@@ -251,6 +317,7 @@ impl<'a> ImportPlan<'a> {
             let (name, identity) = (plugin.name().to_owned(), plugin.identity().clone());
             metadata.plugins.insert(name, identity);
         }
+        metadata.made_against = self.made_against();
         metadata.write(sink)?;
         Ok(metadata)
     }
@@ -272,7 +339,12 @@ impl<'a> ImportPlan<'a> {
                 }
                 None => rows * item.row_len,
             };
-            let cost = (rows * item.cols * 4).saturating_add(source) + encoded as u64;
+            let base = match &item.base {
+                // What differs is encoded in both ways.
+                Some(Base::Difference(_, partner)) => partner.cost(rows) + encoded as u64,
+                _ => 0,
+            };
+            let cost = (rows * item.cols * 4).saturating_add(source) + encoded as u64 + base;
             most = most.max(cost);
         }
         Ok(most)
@@ -280,18 +352,25 @@ impl<'a> ImportPlan<'a> {
 
     /// All row groups, in file order; a tensor without elements has one empty unit.
     fn units(&self) -> impl Iterator<Item = Unit> + '_ {
-        self.items.iter().enumerate().flat_map(|(number, item)| {
-            let groups = item.rows.div_ceil(item.group_rows).max(1);
-            (0..groups).map(move |group| {
-                let start = group * item.group_rows;
-                let end = (start + item.group_rows).min(item.rows);
-                Unit { item: number, rows: start..end, last: group + 1 == groups }
-            })
-        })
+        let stored = self.items.iter().enumerate().filter(|(_, item)| !item.is_same());
+        stored.flat_map(|(number, item)| item.units(number))
     }
 
-    /// Reads what a unit needs: one piece of the tensor, or of each of its parts.
+    /// Reads what a unit needs: its source, and the rows of the base that it differs from.
     fn read<'f>(
+        &'f self,
+        files: &'f dyn Files,
+        item: &Item<'_>,
+        unit: &Unit,
+        hash: &mut SourceHash,
+    ) -> Result<Vec<Chunk<'f>>> {
+        let mut chunks = self.read_source(files, item, unit, hash)?;
+        chunks.extend(self.read_base(item, unit)?);
+        Ok(chunks)
+    }
+
+    /// One piece of the tensor, or of each of its parts.
+    fn read_source<'f>(
         &self,
         files: &'f dyn Files,
         item: &Item<'_>,
@@ -301,66 +380,10 @@ impl<'a> ImportPlan<'a> {
         if unit.rows.is_empty() {
             return Ok(Vec::new());
         }
-        let mut chunks = Vec::new();
-        let mut read = |part: usize, shard: usize, offset: u64, range: Range<u64>| -> Result<()> {
-            let shard =
-                self.model.shards.get(shard).ok_or_else(|| Error::shape("no such shard"))?;
-            let chunk = files.read(&shard.name, offset + range.start..offset + range.end)?;
-            hash.add(part, &range, chunk.as_ref().as_ref())?;
-            chunks.push(chunk);
-            Ok(())
-        };
-        match &item.source.derived {
-            None => {
-                let range = unit.rows.start * item.row_len..unit.rows.end * item.row_len;
-                read(0, item.source.shard, item.source.offset, range)?;
-            }
-            Some(derived) => {
-                for (number, part) in derived.parts().iter().enumerate() {
-                    let part_of = || format!("its part `{}`", part.info.name);
-                    read(number, part.shard, part.offset, part.range(&unit.rows)?)
-                        .context(part_of)?;
-                }
-            }
-        }
-        Ok(chunks)
-    }
-
-    /// The index of a finished tensor; `stored_bytes` of the record is what has been written so far.
-    fn close(&self, item: &Item<'_>, tensor: OpenTensor, hash: [u8; 32]) -> (Index, Record) {
-        let info = &item.source.info;
-        let importance = tensor.tops.importance();
-        let index = Index {
-            dtype: info.dtype,
-            format: item.format.name().to_owned(),
-            shape: info.shape.clone(),
-            id: item.id,
-            source_hash: hash,
-            fingerprint: fingerprint(&info.name, &info.shape, item, hash),
-            importance,
-            group_rows: item.group_rows,
-            groups: tensor.groups,
-        };
-        let stats = index.stats();
-        let shard = self.model.shards.get(item.source.shard);
-        let record = Record {
-            block_format: index.format.clone(),
-            dtype: info.dtype.name().to_owned(),
-            made_of: item.source.derived.as_ref().map(|derived| MadeOf {
-                encoding: derived.encoding.to_owned(),
-                parts: derived.parts().iter().map(|part| part.info.name.clone()).collect(),
-            }),
-            file: shard.map(|shard| shard.name.clone()).unwrap_or_default(),
-            importance,
-            max_abs: stats.max_abs,
-            name: info.name.clone(),
-            nonzero: stats.nonzero,
-            rms: rms(stats.sum_sq, info.shape.elems()),
-            shape: info.shape.dims().to_vec(),
-            source_blake3: blake3::Hash::from(hash).to_hex().to_string(),
-            stored_bytes: file::HEAD + index.groups.iter().map(|group| group.len).sum::<u64>(),
-        };
-        (index, record)
+        let (tensor, rows) = (item.source, &unit.rows);
+        self.model.read_rows(files, tensor, rows, item.row_len, |part, range, bytes| {
+            hash.add(part, range, bytes)
+        })
     }
 }
 
@@ -385,20 +408,7 @@ impl OpenTensor {
     }
 }
 
-/// Everything that decides the bytes of a tensor file.
-fn fingerprint(name: &str, shape: &Shape, item: &Item<'_>, hash: [u8; 32]) -> [u8; 32] {
-    let encoding = item.source.derived.as_ref().map_or("", |derived| derived.encoding);
-    let text = format!(
-        "gmat {} {} {name} {}{encoding} {shape} {} {}",
-        file::VERSION,
-        item.id,
-        item.source.info.dtype,
-        item.format.name(),
-        item.group_rows
-    );
-    *blake3::Hasher::new().update(&hash).update(text.as_bytes()).finalize().as_bytes()
-}
-
-fn rms(sum_sq: f64, elems: u64) -> f64 {
-    if elems == 0 { 0.0 } else { (sum_sq / elems as f64).sqrt() }
+fn changed_since() -> Error {
+    Error::config("the tensor is not what it was when an interrupted run imported it")
+        .with_hint("add --restart to start over")
 }

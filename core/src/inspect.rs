@@ -16,7 +16,7 @@ use crate::format::tokens;
 use crate::io::{Files, SmallFiles, read_small};
 use crate::registry::Registry;
 use crate::source::{Model, Pick};
-use crate::store::{METADATA, Record, SOURCE_KEYS, Store, TOKENS, tensor_file};
+use crate::store::{FromBase, METADATA, Record, SOURCE_KEYS, Store, TOKENS, tensor_file};
 use crate::tensor::{DType, Shape};
 use crate::token::{self, TokenizerOptions, Vocab};
 
@@ -142,21 +142,24 @@ impl Contents {
     /// A store.
     ///
     /// # Errors
-    /// Like [`Store::open`].
-    pub fn store(files: &dyn Files) -> Result<Self> {
-        let store = Store::open(files)?;
+    /// `Malformed` if a record makes no sense.
+    pub fn store(store: &Store<'_>) -> Result<Self> {
+        let files = store.files();
         let metadata = &store.metadata;
         let mut warnings = Vec::new();
         let mut tensors = Vec::new();
-        // In the order of the source, as far as the config tells.
-        let order = metadata.config.tensor_map.iter().map(|mapping| mapping.target);
-        let mut rank: Vec<Uuid> = order.filter(|id| metadata.tensors.contains_key(id)).collect();
-        let listed: std::collections::BTreeSet<Uuid> = rank.iter().copied().collect();
-        rank.extend(metadata.tensors.keys().filter(|id| !listed.contains(id)));
-        for (id, record) in rank.iter().filter_map(|id| Some((*id, metadata.tensors.get(id)?))) {
-            let file = tensor_file(id);
-            let place = files.place(&file);
-            match files.len(&file) {
+        for (id, record) in metadata.in_order() {
+            let Ok((folder, file)) = store.location(id, record).and_then(|at| store.file(at))
+            else {
+                // Once is enough.
+                if warnings.is_empty() {
+                    warnings.push(store.base_missing().to_string());
+                }
+                tensors.push(stored(id, record, tensor_file(id))?);
+                continue;
+            };
+            let place = folder.place(&file);
+            match folder.len(&file) {
                 Ok(Some(len)) if len == record.stored_bytes => {}
                 Ok(Some(len)) => warnings.push(format!(
                     "{place} has {len} bytes, metadata.json says {}",
@@ -165,20 +168,7 @@ impl Contents {
                 Ok(None) => warnings.push(format!("missing tensor: {place}")),
                 Err(error) => warnings.push(error.to_string()),
             }
-            let shape = record.info()?.shape;
-            tensors.push(Tensor {
-                name: record.name.clone(),
-                kind: match record.block_format.as_str() {
-                    "raw" => record.dtype.clone(),
-                    format => format!("{} as {format}", record.dtype),
-                },
-                dims: shape.dims().to_vec(),
-                elems: shape.elems(),
-                bytes: Some(record.stored_bytes),
-                file,
-                details: Details::Stored(id, Box::new(record.clone())),
-                data: Data::Stored,
-            });
+            tensors.push(stored(id, record, file)?);
         }
         let given = &metadata.config.metadata;
         let mut facts = Facts::of_config(given);
@@ -196,7 +186,9 @@ impl Contents {
             let source = meta.entries().iter().cloned();
             keys.extend(source.map(|(key, value)| (key, Key::Gguf(value))));
         }
-        let bytes = tensors.iter().filter_map(|tensor| tensor.bytes).fold(0, u64::saturating_add);
+        let own = metadata.tensors.values();
+        let own = own.filter(|record| !matches!(record.from_base, Some(FromBase::Same(_))));
+        let bytes = own.map(|record| record.stored_bytes).fold(0, u64::saturating_add);
         let small = [METADATA, TOKENS, SOURCE_KEYS].iter();
         let small = small.filter_map(|name| files.len(name).ok().flatten());
         let bytes = small.fold(bytes, u64::saturating_add);
@@ -249,6 +241,29 @@ impl Contents {
         let keys = meta.into_entries().into_iter().map(|(key, value)| (key, Key::Gguf(value)));
         Ok(Self { format: "GGUF", files, keys: keys.collect(), tensors, facts, warnings })
     }
+}
+
+/// A tensor of a store.
+fn stored(id: Uuid, record: &Record, file: String) -> Result<Tensor> {
+    let shape = record.info()?.shape;
+    let (dtype, format) = (&record.dtype, &record.block_format);
+    let kind = match (record.from_base, format.as_str()) {
+        (Some(FromBase::Same(_)), "raw") => format!("{dtype} in base"),
+        (Some(FromBase::Same(_)), format) => format!("{dtype} as {format} in base"),
+        (Some(FromBase::Difference(_)), _) => format!("{dtype} as difference"),
+        (None, "raw") => dtype.clone(),
+        (None, format) => format!("{dtype} as {format}"),
+    };
+    Ok(Tensor {
+        name: record.name.clone(),
+        kind,
+        dims: shape.dims().to_vec(),
+        elems: shape.elems(),
+        bytes: Some(record.stored_bytes),
+        file,
+        details: Details::Stored(id, Box::new(record.clone())),
+        data: Data::Stored,
+    })
 }
 
 /// What could be read; otherwise a warning: what lies beside the weights must not hide them.

@@ -116,4 +116,24 @@ pub trait Sink {
     /// # Errors
     /// `Io` if buffered bytes cannot be written.
     fn finish(&mut self) -> Result<()>;
+
+    /// In the place of [`Sink::begin`]: goes on after the first `kept` bytes of a file that an
+    /// interrupted run left; what it has beyond them is dropped.
+    ///
+    /// # Errors
+    /// `Io` if there is no such file; `Unsupported` if this sink keeps nothing.
+    fn reopen(&mut self, name: &str, kept: u64) -> Result<()> {
+        let _ = kept;
+        Err(Error::unsupported(format!("`{name}` cannot be continued here")))
+    }
+
+    /// Says that all that was appended so far is the result of finished work. Sinks that can be
+    /// continued keep `line` for the run that does so.
+    ///
+    /// # Errors
+    /// `Io` if it cannot be written.
+    fn checkpoint(&mut self, line: &str) -> Result<()> {
+        let _ = line;
+        Ok(())
+    }
 }

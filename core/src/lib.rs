@@ -5,8 +5,11 @@
 #![forbid(unsafe_code)]
 
 pub mod arch;
+pub mod arrays;
 pub mod block;
+pub mod compare;
 pub mod config;
+pub mod container;
 pub mod convert;
 mod decode;
 pub mod error;
@@ -25,15 +28,17 @@ pub mod progress;
 pub mod quant;
 pub mod recipe;
 pub mod registry;
+pub mod resume;
 pub mod source;
 pub mod stats;
 pub mod store;
 pub mod tensor;
 pub mod token;
+pub mod verify;
 
 pub use error::{Error, ErrorKind, Result, ResultExt};
 pub use ggml::GgmlType;
-pub use registry::{ArchEntry, BlockEntry, QuantEntry, Registry, TokenizerEntry};
+pub use registry::{ArchEntry, BlockEntry, ContainerEntry, QuantEntry, Registry, TokenizerEntry};
 pub use tensor::{DType, Shape, TensorInfo};
 
 #[doc(hidden)]

@@ -59,6 +59,10 @@ pub fn plugin_fuel(values: usize) -> u64 {
     (values as u64).saturating_mul(20_000).saturating_add(1 << 28)
 }
 
+/// Most rows that a block format wants to have in a group: so that what is in a few bytes takes no
+/// more memory than a group of that many of the longest rows.
+pub const GRANULE: usize = 4;
+
 /// Rows of one group for rows of `cols` elements: the largest power of two that keeps the group
 /// within [`GROUP_VALUES`], at least `granule`. Powers of two line up with attention heads.
 #[must_use]

@@ -26,6 +26,8 @@ pub enum Event<'a> {
         /// What it becomes, such as `q4_k` or `B8x8`.
         encoding: &'a str,
     },
+    /// A piece of the input was compared with the base, before work begins.
+    Compared,
     /// So many bytes of input are done, in all.
     Bytes(u64),
     /// Something the user should know, though the work goes on.

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use crate::arch::ModelArch;
 use crate::block::BlockFormat;
+use crate::container::Container;
 use crate::error::{Error, ErrorKind, Result, nearest};
 use crate::plugin::{Identity, Plugin, PluginBlock, PluginQuant, no_layout};
 use crate::quant::QuantType;
@@ -22,13 +23,16 @@ pub struct QuantEntry(pub &'static dyn QuantType);
 pub struct ArchEntry(pub &'static dyn ModelArch);
 /// A registered tokenizer reader.
 pub struct TokenizerEntry(pub &'static dyn TokenizerSource);
+/// A registered container.
+pub struct ContainerEntry(pub &'static dyn Container);
 
 inventory::collect!(BlockEntry);
 inventory::collect!(QuantEntry);
 inventory::collect!(ArchEntry);
 inventory::collect!(TokenizerEntry);
+inventory::collect!(ContainerEntry);
 
-/// Registers one or more values of a family; the basis of the four macros below.
+/// Registers one or more values of a family; the basis of the macros below.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __register {
@@ -53,6 +57,11 @@ macro_rules! register_arch { ($($v:expr),+ $(,)?) => { $crate::__register!(ArchE
 macro_rules! register_tokenizer {
     ($($v:expr),+ $(,)?) => { $crate::__register!(TokenizerEntry, $($v),+); }
 }
+/// Registers the containers of a codec file.
+#[macro_export]
+macro_rules! register_container {
+    ($($v:expr),+ $(,)?) => { $crate::__register!(ContainerEntry, $($v),+); }
+}
 
 /// The snapshot of everything registered, each family sorted by name.
 #[derive(Default)]
@@ -64,6 +73,7 @@ pub struct Registry {
     plugins: Vec<&'static Plugin>,
     /// What was found in the places of plugins and is of no use, and why.
     unusable: Vec<String>,
+    containers: Vec<&'static dyn Container>,
 }
 
 impl Registry {
@@ -84,10 +94,12 @@ impl Registry {
         inventory::iter::<QuantEntry>().try_for_each(|e| registry.add_quant(e.0))?;
         inventory::iter::<ArchEntry>().try_for_each(|e| registry.add_arch(e.0))?;
         inventory::iter::<TokenizerEntry>().try_for_each(|e| registry.add_tokenizer(e.0))?;
+        inventory::iter::<ContainerEntry>().try_for_each(|e| registry.add_container(e.0))?;
         let found = registry.blocks.len()
             + registry.quants.len()
             + registry.archs.len()
-            + registry.tokenizers.len();
+            + registry.tokenizers.len()
+            + registry.containers.len();
         if found != expected {
             return Err(Error::new(
                 ErrorKind::Unsupported,
@@ -252,6 +264,14 @@ impl Registry {
         Some(self.with_unusable(Error::new(ErrorKind::Plugin, text)))
     }
 
+    /// Adds a container.
+    ///
+    /// # Errors
+    /// `Config` if the name is taken.
+    pub fn add_container(&mut self, container: &'static dyn Container) -> Result<()> {
+        insert(&mut self.containers, container, |c| c.name(), "container")
+    }
+
     /// Block formats, by name.
     #[must_use]
     pub fn blocks(&self) -> &[&'static dyn BlockFormat] {
@@ -274,6 +294,22 @@ impl Registry {
     #[must_use]
     pub fn tokenizers(&self) -> &[&'static dyn TokenizerSource] {
         &self.tokenizers
+    }
+
+    /// Containers, by name.
+    #[must_use]
+    pub fn containers(&self) -> &[&'static dyn Container] {
+        &self.containers
+    }
+
+    /// The container of that exact name.
+    ///
+    /// # Errors
+    /// `Config`, with the nearest valid spelling.
+    pub fn container(&self, name: &str) -> Result<&'static dyn Container> {
+        let names = self.containers.iter().map(|c| c.name());
+        let found = self.containers.iter().find(|c| c.name() == name);
+        found.copied().ok_or_else(|| unknown("output format", name, names))
     }
 
     /// The block format of that exact name.

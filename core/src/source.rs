@@ -7,8 +7,9 @@ mod claim;
 mod dequant;
 mod derived;
 mod method;
-mod mxfp4;
+pub(crate) mod mxfp4;
 mod resolve;
+mod rows;
 mod tiling;
 
 use std::collections::{BTreeMap, BTreeSet};

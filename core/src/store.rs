@@ -1,11 +1,20 @@
 //! The store as a whole: `metadata.json`, `tokens.bin` and one file per tensor.
 
+mod base;
+mod flatten;
+
 mod source_keys;
+mod sums;
+
+pub use self::base::{FromBase, MadeAgainst};
+pub(crate) use self::base::{Location, Rows};
+pub use self::flatten::flatten;
 
 pub use self::source_keys::SOURCE_KEYS;
 pub(crate) use self::source_keys::write_source_keys;
+pub(crate) use self::sums::{ToCheck, check_groups};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write as _};
 
 use serde::{Deserialize, Serialize};
@@ -52,6 +61,9 @@ pub struct Record {
     pub dtype: String,
     /// Source file.
     pub file: String,
+    /// What it takes from the store's base.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_base: Option<FromBase>,
     /// Share of lanes an octave above the median (see [`crate::stats::LaneTops`]).
     pub importance: f64,
     /// What it was made of, if the checkpoint has it in parts.
@@ -108,6 +120,9 @@ pub struct ModelFiles {
     /// BLAKE3 of [`SOURCE_KEYS`], in hexadecimal, if the model came as GGUF.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source_keys: Option<String>,
+    /// BLAKE3 of [`TOKENS`], in hexadecimal, if the model has a tokenizer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<String>,
 }
 
 /// `metadata.json`. Keys are written in this (alphabetical) order.
@@ -123,6 +138,9 @@ pub struct Metadata {
     pub format_version: u32,
     /// Program that wrote the store.
     pub generator: String,
+    /// The store that this one takes tensors from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_against: Option<MadeAgainst>,
     /// What came with the weights.
     #[serde(default)]
     pub model: ModelFiles,
@@ -149,12 +167,23 @@ impl Metadata {
             config,
             format_version: FORMAT_VERSION,
             generator: concat!("gmat ", env!("CARGO_PKG_VERSION")).to_owned(),
+            made_against: None,
             model,
             plugins: BTreeMap::new(),
             tensor_name_map: tensors.iter().map(|(id, t)| (t.name.clone(), *id)).collect(),
             total_tensors: tensors.len(),
             tensors,
         }
+    }
+
+    /// Ids and records in the order of the source, as far as the config tells.
+    #[must_use]
+    pub fn in_order(&self) -> Vec<(Uuid, &Record)> {
+        let order = self.config.tensor_map.iter().map(|mapping| mapping.target);
+        let mut ids: Vec<Uuid> = order.filter(|id| self.tensors.contains_key(id)).collect();
+        let listed: BTreeSet<Uuid> = ids.iter().copied().collect();
+        ids.extend(self.tensors.keys().filter(|id| !listed.contains(id)));
+        ids.into_iter().filter_map(|id| Some((id, self.tensors.get(&id)?))).collect()
     }
 
     /// Writes the file. The same metadata always gives the same bytes.
@@ -320,12 +349,14 @@ mod sorted_config {
 /// An open store: metadata read, tensor files not yet.
 pub struct Store<'a> {
     files: &'a dyn Files,
+    base: Option<Box<Store<'a>>>,
     /// `metadata.json`.
     pub metadata: Metadata,
 }
 
 impl<'a> Store<'a> {
-    /// Opens the store in a folder.
+    /// Opens the store in a folder. If it was made against a base (see [`Metadata::made_against`]),
+    /// tensors are to be had once that was given with [`Self::with_base`].
     ///
     /// # Errors
     /// `Io` if there is none; otherwise like [`Metadata::parse`].
@@ -336,7 +367,7 @@ impl<'a> Store<'a> {
                 .with_hint("a store is the `model.gmat` folder that `gmat import` made")
         })?;
         let metadata = Metadata::parse(&text).context(|| format!("file `{place}`"))?;
-        Ok(Self { files, metadata })
+        Ok(Self { files, base: None, metadata })
     }
 
     /// The folder.
@@ -345,27 +376,29 @@ impl<'a> Store<'a> {
         self.files
     }
 
-    /// Bytes of a tensor's file.
+    /// Bytes of a tensor's file, in this store or its base.
     ///
     /// # Errors
     /// `Io` if the file is missing.
-    pub fn file_len(&self, id: Uuid) -> Result<u64> {
-        let name = tensor_file(id);
-        self.files.len(&name)?.ok_or_else(|| {
-            Error::new(crate::ErrorKind::Io, format!("missing tensor: {}", self.files.place(&name)))
+    pub fn file_len(&self, id: Uuid, record: &Record) -> Result<u64> {
+        let location = self.location(id, record)?;
+        let (files, name) = self.file(location)?;
+        files.len(&name)?.ok_or_else(|| {
+            Error::new(crate::ErrorKind::Io, format!("missing tensor: {}", files.place(&name)))
                 .with_hint("the store is incomplete; import the model again")
         })
     }
 
-    /// The index of a tensor's file, compared with what `metadata.json` says.
+    /// The index of a tensor's file, in this store or its base, compared with what `metadata.json` says.
     ///
     /// # Errors
     /// `Io` if the file is missing; `Malformed` if it is damaged or of another tensor.
     pub fn index(&self, id: Uuid, record: &Record) -> Result<Index> {
-        let name = tensor_file(id);
-        let place = || format!("tensor `{}`, file `{}`", record.name, self.files.place(&name));
-        let len = self.file_len(id).context(place)?;
-        let index = Index::read(len, |offset, len| read_exact(self.files, &name, offset, len))
+        let location = self.location(id, record)?;
+        let (files, name) = self.file(location).context(|| format!("tensor `{}`", record.name))?;
+        let place = || format!("tensor `{}`, file `{}`", record.name, files.place(&name));
+        let len = self.file_len(id, record).context(place)?;
+        let index = Index::read(len, |offset, len| read_exact(files, &name, offset, len))
             .map_err(|error| match len > record.stored_bytes {
                 // Whatever else it looks like then.
                 true => Error::malformed(format!(
@@ -377,7 +410,7 @@ impl<'a> Store<'a> {
             })
             .context(place)?;
         let info = record.info().context(place)?;
-        let agrees = index.id == id
+        let agrees = index.id == location.id()
             && index.dtype == info.dtype
             && index.shape == info.shape
             && index.format == record.block_format

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use gmat_core::config::Rule;
 
-use crate::size::parse_size;
+use crate::size::{parse_gigabytes, parse_size};
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage or config, 3 input malformed or \
 unsupported, 4 I/O (disk full, permission, missing file), 5 verification found a difference, \
@@ -28,7 +28,12 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     Import(Import),
     Export(Export),
+    Convert(Convert),
     Inspect(Inspect),
+    Verify(Verify),
+    Compare(Compare),
+    #[command(subcommand)]
+    Store(StoreCommand),
     Formats(Formats),
     #[cfg(feature = "plugins")]
     #[command(subcommand)]
@@ -39,9 +44,10 @@ impl Command {
     /// The store that the command reads or writes.
     pub(crate) fn store(&self) -> Option<PathBuf> {
         match self {
-            Self::Import(import) => Some(crate::cmd::import::store_path(&import.output)),
+            Self::Import(import) => Some(crate::cmd::import::output_path(&import.output)),
             Self::Export(export) => Some(crate::cmd::export::store_path(&export.model)),
             Self::Inspect(inspect) => Some(crate::cmd::export::store_path(&inspect.path)),
+            Self::Verify(verify) => Some(verify.source.as_ref().unwrap_or(&verify.path).clone()),
             _ => None,
         }
     }
@@ -75,6 +81,32 @@ pub(crate) struct ListPlugins {
 pub(crate) struct CheckPlugin {
     /// The `.wasm` file
     pub(crate) file: PathBuf,
+}
+
+/// Work on a store as a whole
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreCommand {
+    Flatten(Flatten),
+}
+
+/// Make a store with a base into one that stands by itself
+///
+/// Every value stays what it is, bit by bit.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  gmat store flatten ./finetune/model.gmat --output ./whole
+  gmat store flatten ./finetune/model.gmat --base /mnt/models/base/model.gmat --output ./whole")]
+pub(crate) struct Flatten {
+    /// The store: a `model.gmat` folder
+    pub(crate) path: PathBuf,
+
+    /// Its base, if that is not where it was
+    #[arg(long, value_name = "PATH")]
+    pub(crate) base: Option<PathBuf>,
+
+    /// Output folder; gets a `model.gmat`, or is one if its name ends in `.gmat`
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) output: PathBuf,
 }
 
 /// List everything this program knows: block formats, quantization types, recipes, architectures,
@@ -147,7 +179,8 @@ pub(crate) enum ProgressMode {
   gmat import --model ./llama-70b/ --output ./llama-70b-gmat
   gmat import --model ./llama-7b.safetensors --generate-config
   gmat import --model ./llama-7b.safetensors --config import_config.json --output ./output
-  gmat import --model ./llama-7b/ --block-format raw --output ./exact
+  gmat import --model ./llama-7b/ --block-format lossless --output ./exact
+  gmat import --model ./finetune/ --base ./exact/model.gmat --output ./finetune-gmat
   gmat import --model ./llama-00001-of-00003.gguf --output ./llama
 
 GMAT_BUFFER_SIZE sets how many units of work are under way (default: 2 per thread).")]
@@ -168,10 +201,24 @@ pub(crate) struct Import {
     #[arg(long, conflicts_with = "config")]
     pub(crate) generate_config: bool,
 
-    /// Block format of the stored tensors; overrides the config [default: B8x8; raw for GGUF].
-    /// Quantized tensors are always stored as they are
+    /// Store, usually of the model that this one was fine-tuned from: tensors that it has too are not
+    /// stored again, and of others only what differs, bit-exact. It is needed whenever the new store
+    /// is read
+    #[arg(long, value_name = "STORE", conflicts_with = "generate_config")]
+    pub(crate) base: Option<PathBuf>,
+
+    /// Block format of the stored tensors; overrides the config [default: B8x8; raw for GGUF; that of
+    /// the base, with lossless for raw]. Quantized tensors are always stored as they are
     #[arg(long, value_name = "NAME")]
     pub(crate) block_format: Option<String>,
+
+    /// Start over, whatever an interrupted run of this output has finished
+    #[arg(long, conflicts_with = "generate_config")]
+    pub(crate) restart: bool,
+
+    /// Begin even if the store may not fit on the disk
+    #[arg(long)]
+    pub(crate) ignore_space: bool,
 
     /// Name of the pre-tokenizer, for tokenizers that are not recognised
     #[arg(long, value_name = "NAME")]
@@ -201,6 +248,10 @@ pub(crate) struct Export {
     /// The store: a `model.gmat` folder
     #[arg(short, long, value_name = "PATH")]
     pub(crate) model: PathBuf,
+
+    /// Base of the store, if that is not where it was
+    #[arg(long, value_name = "STORE")]
+    pub(crate) base: Option<PathBuf>,
 
     /// Export config; without one (and without export_config.json in the working directory) the
     /// recommended types are computed, or for a model that came as GGUF its types kept
@@ -287,6 +338,10 @@ pub(crate) struct Export {
     #[arg(long, value_name = "NAME")]
     pub(crate) arch: Option<String>,
 
+    /// Start over, whatever an interrupted run of this output has finished
+    #[arg(long, conflicts_with = "generate_config")]
+    pub(crate) restart: bool,
+
     /// Write a file without tokenizer if the store has none, or a damaged one
     #[arg(long)]
     pub(crate) no_tokenizer: bool,
@@ -294,6 +349,61 @@ pub(crate) struct Export {
     /// With --generate-config: overwrite an existing config that differs
     #[arg(long, requires = "generate_config")]
     pub(crate) force: bool,
+}
+
+/// Write a model as arrays for NumPy and JAX
+///
+/// Reads SafeTensors, a store or GGUF; quantized tensors become numbers. Floating point tensors get one
+/// precision, integers and booleans stay what they are. A script that loads the result is written
+/// beside it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  gmat convert --input ./llama-7b --output ./llama-7b-jax
+  gmat convert --input ./llama-7b --output ./llama-7b-jax --format numpy-direct --precision float16
+  gmat convert --input ./gpt-oss-20b --output ./gpt-oss-jax --mxfp4 raw
+  gmat convert --input ./output/model.gmat --output ./jax --shard-size 5.0 --precision float32
+  gmat convert --input ./llama-7b --output ./llama-7b-jax --resume
+
+In Python: jax.numpy.load('llama-7b-jax/shard_000/model_norm_weight.npy'), or the script in the output.")]
+pub(crate) struct Convert {
+    /// SafeTensors file, shard index, or folder of a model; a store; or a GGUF file
+    #[arg(short, long, value_name = "PATH", visible_alias = "model")]
+    pub(crate) input: PathBuf,
+
+    /// Output folder; one that convert wrote is replaced, any other is not
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) output: PathBuf,
+
+    /// Output format: numpy-direct, msgpack or jax-pickle
+    #[arg(short, long, value_name = "NAME", default_value = "numpy-direct")]
+    pub(crate) format: String,
+
+    /// Largest size of a shard in GB (10^9 bytes), headers included; the default suits Git LFS
+    #[arg(short, long, value_name = "GB", value_parser = parse_gigabytes, default_value = "1.8")]
+    pub(crate) shard_size: u64,
+
+    /// Precision of floating point tensors: float16 (values beyond ±65504 become ±65504, and are
+    /// counted) or float32
+    #[arg(short, long, value_name = "NAME", default_value = "float16")]
+    pub(crate) precision: String,
+
+    /// What becomes of MXFP4 tensors: decode (to numbers) or raw (codes and scales, as in the
+    /// checkpoint)
+    #[arg(long, value_name = "HOW", default_value = "decode")]
+    pub(crate) mxfp4: String,
+
+    /// Go on with an interrupted conversion: shards that are complete and unharmed are kept
+    #[arg(long)]
+    pub(crate) resume: bool,
+
+    /// Worker threads, like --jobs
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024),
+          conflicts_with = "jobs")]
+    pub(crate) workers: Option<u16>,
+
+    /// Do not read the output again to compare it with what was written
+    #[arg(long)]
+    pub(crate) skip_verify: bool,
 }
 
 /// Show what a SafeTensors model, a store or a GGUF file is and contains
@@ -311,6 +421,10 @@ pub(crate) struct Export {
 pub(crate) struct Inspect {
     /// SafeTensors file, index or folder, store, or GGUF file (of a split, any one)
     pub(crate) path: PathBuf,
+
+    /// Of a store, its base, if that is not where it was
+    #[arg(long, value_name = "STORE")]
+    pub(crate) base: Option<PathBuf>,
 
     /// One JSON object instead of tables
     #[arg(long)]
@@ -336,4 +450,68 @@ pub(crate) struct Inspect {
     #[arg(long, value_name = "N", default_value_t = 20, requires = "histogram",
           value_parser = clap::value_parser!(u16).range(1..=1000))]
     pub(crate) bins: u16,
+}
+
+/// Check that a store, a GGUF file or converted arrays are whole, and are what their source makes
+///
+/// Reads every byte: checksums and source hashes of a store; of a GGUF file its structure, and the
+/// hashes in the manifest that the export wrote beside it; of a folder that `gmat convert` wrote, the
+/// hashes of its files. With --source, everything is made once more from the source, in memory, and
+/// compared.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  gmat verify ./output/model.gmat
+  gmat verify ./output/model.gmat --source ./llama-7b/
+  gmat verify model-q4.gguf
+  gmat verify model-q4.gguf --source ./output/model.gmat
+  gmat verify model-q4.gguf --json | jq .differences
+  gmat verify ./jax-numpy-model/ --source ./llama-7b/
+
+The exit code is 5 if anything differs.")]
+pub(crate) struct Verify {
+    /// Store, GGUF file (of a split, any one), or folder of converted arrays
+    pub(crate) path: PathBuf,
+
+    /// What it was made of: the model of a store or of arrays, the store of a GGUF file
+    #[arg(long, value_name = "PATH")]
+    pub(crate) source: Option<PathBuf>,
+
+    /// With --source, the export config of a GGUF file that has no manifest
+    #[arg(short, long, value_name = "FILE", requires = "source")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// The manifest of a GGUF file, if it is not beside it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) manifest: Option<PathBuf>,
+
+    /// One JSON object instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Compare two models tensor by tensor: types, sizes, and how far the values are apart
+///
+/// Each may be a SafeTensors model, a store or a GGUF file. Tensors are matched by name; those of a
+/// store and of a GGUF file made from it, by what they become in an export. Errors are those of the
+/// second model, relative to the first.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  gmat compare ./output/model.gmat model-q4.gguf
+  gmat compare ./llama-7b/ ./output/model.gmat
+  gmat compare theirs-q4_k_m.gguf ours-q4_k_m.gguf --html compared.html
+  gmat compare ./base/ ./finetune/ --json | jq '.pairs[] | select(.same | not) | .b.name'")]
+pub(crate) struct Compare {
+    /// The model that errors are measured from
+    pub(crate) a: PathBuf,
+
+    /// The other one
+    pub(crate) b: PathBuf,
+
+    /// One JSON object instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Also write a page with plots
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
 }

@@ -16,6 +16,8 @@ enum Piece {
     Begin(String, Option<u64>),
     Append(Vec<u8>),
     Finish,
+    Reopen(String, u64),
+    Checkpoint(String),
 }
 
 /// Does `work` with a sink that passes everything on to `sink`, in order, on another thread.
@@ -39,6 +41,8 @@ pub(crate) fn write_behind<R>(
                         let _ = written.send(bytes);
                     }
                     Piece::Finish => sink.finish()?,
+                    Piece::Reopen(name, kept) => sink.reopen(&name, kept)?,
+                    Piece::Checkpoint(line) => sink.checkpoint(&line)?,
                 }
             }
             Ok(())
@@ -78,5 +82,13 @@ impl Sink for Front {
 
     fn finish(&mut self) -> Result<()> {
         self.send(Piece::Finish)
+    }
+
+    fn reopen(&mut self, name: &str, kept: u64) -> Result<()> {
+        self.send(Piece::Reopen(name.to_owned(), kept))
+    }
+
+    fn checkpoint(&mut self, line: &str) -> Result<()> {
+        self.send(Piece::Checkpoint(line.to_owned()))
     }
 }

@@ -1,12 +1,13 @@
 //! A folder on disk as a source of files.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::SystemTime;
 
 use gmat_core::io::{Chunk, Files};
 use gmat_core::tensor::mem_len;
@@ -20,15 +21,20 @@ const OPEN_FILES: usize = 16;
 /// Smaller reads are copied: a map costs more than it saves.
 const MAP_FROM: u64 = 64 << 10;
 
+/// Length and time of the last change.
+type State = (u64, Option<SystemTime>);
+
 /// A folder on disk.
 pub(crate) struct Folder {
     path: PathBuf,
     open: RefCell<VecDeque<(String, Rc<File>)>>,
+    /// What files were when they were first looked at.
+    seen: RefCell<BTreeMap<String, State>>,
 }
 
 impl Folder {
     pub(crate) fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), open: RefCell::default() }
+        Self { path: path.into(), open: RefCell::default(), seen: RefCell::default() }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -48,9 +54,39 @@ impl Folder {
         Ok(file)
     }
 
+    /// Passes on how work on these files ended, if none of them has changed since it was first looked
+    /// at.
+    ///
+    /// # Errors
+    /// `Malformed`, naming the first one that has, whatever the work came to: it has read something
+    /// that nobody wrote.
+    pub(crate) fn unchanged<T>(&self, result: Result<T>) -> Result<T> {
+        for (name, seen) in self.seen.borrow().iter() {
+            if fs::metadata(self.path.join(name)).ok().map(|found| state(&found)) != Some(*seen) {
+                return Err(Error::malformed(format!(
+                    "`{}` was changed while it was read",
+                    self.place(name)
+                ))
+                .with_hint("wait until whatever writes it is done, then start again"));
+            }
+        }
+        result
+    }
+
+    fn note(&self, name: &str, metadata: &fs::Metadata) {
+        let mut seen = self.seen.borrow_mut();
+        if !seen.contains_key(name) {
+            seen.insert(name.to_owned(), state(metadata));
+        }
+    }
+
     fn cannot(&self, doing: &str, name: &str, error: io::Error) -> Error {
         Error::io(format!("cannot {doing} `{}`", self.place(name)), error)
     }
+}
+
+fn state(metadata: &fs::Metadata) -> State {
+    (metadata.len(), metadata.modified().ok())
 }
 
 impl Files for Folder {
@@ -84,7 +120,10 @@ impl Files for Folder {
         let is =
             |what: &str| Error::new(ErrorKind::Io, format!("`{}` is {what}", self.place(name)));
         match fs::metadata(&path) {
-            Ok(metadata) if metadata.is_file() => Ok(Some(metadata.len())),
+            Ok(metadata) if metadata.is_file() => {
+                self.note(name, &metadata);
+                Ok(Some(metadata.len()))
+            }
             Ok(metadata) if metadata.is_dir() => {
                 Err(is("a folder, not a file")
                     .with_hint("move it away if it does not belong there"))
@@ -102,7 +141,9 @@ impl Files for Folder {
     fn read(&self, name: &str, range: Range<u64>) -> Result<Chunk<'_>> {
         let file = self.file(name).map_err(|e| self.cannot("open", name, e))?;
         let failed = |error| self.cannot("read", name, error);
-        let len = file.metadata().map_err(failed)?.len();
+        let metadata = file.metadata().map_err(failed)?;
+        self.note(name, &metadata);
+        let len = metadata.len();
         if range.end > len {
             return Err(Error::malformed(format!(
                 "`{}` has become shorter: {len} bytes, but bytes {} to {} are wanted",
@@ -112,8 +153,10 @@ impl Files for Folder {
             )));
         }
         let size = range.end.saturating_sub(range.start);
-        if size >= MAP_FROM {
-            return Ok(Box::new(mmap::map(&file, range.start, mem_len(size)?).map_err(failed)?));
+        if size >= MAP_FROM
+            && let Some(map) = mmap::map(&file, range.start, mem_len(size)?).map_err(failed)?
+        {
+            return Ok(Box::new(map));
         }
         let mut bytes = vec![0; mem_len(size)?];
         let mut file: &File = &file;

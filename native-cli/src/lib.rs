@@ -50,7 +50,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn dispatch(args: Args, console: &mut Console) -> Result<()> {
     interrupt::install()?;
-    if let Some(jobs) = args.common.jobs {
+    let workers = match &args.command {
+        Command::Convert(convert) => convert.workers,
+        _ => None,
+    };
+    if let Some(jobs) = args.common.jobs.or(workers) {
         rayon::ThreadPoolBuilder::new()
             .num_threads(usize::from(jobs))
             .build_global()
@@ -70,8 +74,12 @@ fn dispatch(args: Args, console: &mut Console) -> Result<()> {
     let found = plugins::add(&places, &mut registry, console)?;
     match args.command {
         Command::Import(import) => cmd::import::run(&import, &args.common, &registry, console),
+        Command::Convert(convert) => cmd::convert::run(&convert, &args.common, &registry, console),
         Command::Export(export) => cmd::export::run(&export, &args.common, &registry, console),
         Command::Inspect(inspect) => cmd::inspect::run(&inspect, &registry, console),
+        Command::Compare(compare) => cmd::compare::run(&compare, &args.common, &registry, console),
+        Command::Verify(verify) => cmd::verify::run(&verify, &args.common, &registry, console),
+        Command::Store(store) => cmd::store::run(&store, &args.common, &registry, console),
         Command::Formats(formats) => cmd::formats::run(&formats, &registry, console),
         #[cfg(feature = "plugins")]
         Command::Plugins(PluginCommand::List(list)) => {

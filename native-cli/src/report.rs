@@ -39,6 +39,12 @@ impl Console {
         }
     }
 
+    /// One that says nothing but errors.
+    pub(crate) fn silent() -> Self {
+        let (quiet, verbose, mode) = (true, false, ProgressMode::None);
+        Self { quiet, verbose, mode, bar: None, tensors: 0, lost: None }
+    }
+
     /// A line of the result, on standard output.
     pub(crate) fn line(&mut self, text: impl AsRef<str>) {
         if !self.quiet {

@@ -31,6 +31,15 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     if bytes == 0 { Err("a size must be more than 0".to_owned()) } else { Ok(bytes) }
 }
 
+/// Bytes from a number of gigabytes such as `1.8`, or from a size with a unit.
+pub(crate) fn parse_gigabytes(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    let plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let with_unit = if plain { format!("{text}GB") } else { text.to_owned() };
+    parse_size(&with_unit)
+        .map_err(|_| format!("`{text}` is not a size; write gigabytes such as 1.8, or 500MB, 2GiB"))
+}
+
 /// `number` (digits, a point, digits) times `unit`, rounded down, in integers.
 fn fraction(number: &str, unit: u64) -> Option<u64> {
     let (whole, part) = number.split_once('.')?;
@@ -91,6 +100,12 @@ mod tests {
         }
         for text in ["99999999999999999999999", "99999999999TB"] {
             assert!(parse_size(text).is_err_and(|said| said.contains("too large")), "{text}");
+        }
+        assert_eq!(parse_gigabytes("1.8"), Ok(1_800_000_000));
+        assert_eq!(parse_gigabytes("5"), Ok(5_000_000_000));
+        assert_eq!(parse_gigabytes("1.5MB"), Ok(1_500_000));
+        for text in ["", "0", "0.0", "-1", "x", "1.2.3", "."] {
+            assert!(parse_gigabytes(text).is_err(), "{text}");
         }
         assert_eq!(show_size(13_644_312), "13.64 MB");
         assert_eq!(show_size(999), "999 B");

@@ -1,9 +1,12 @@
 //! Output that appears under its final name only when it is complete.
 
+pub(crate) use self::arrays::StagedArrays;
 pub(crate) use self::files::StagedFiles;
 pub(crate) use self::store::StagedFolder;
 
+mod arrays;
 mod files;
+mod room;
 mod store;
 
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -11,6 +14,8 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use gmat_core::{Error, ErrorKind, Result};
+
+use self::room::Room;
 
 /// Added to the name of output that is not complete.
 const PARTIAL: &str = ".partial";
@@ -24,9 +29,7 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 fn failed(doing: &str, path: &Path, error: io::Error) -> Error {
     use io::ErrorKind as Kind;
     let hint = match error.kind() {
-        Kind::StorageFull | Kind::QuotaExceeded => {
-            "free some space or choose another --output; nothing incomplete was left"
-        }
+        Kind::StorageFull | Kind::QuotaExceeded => "free some space or choose another --output",
         Kind::FileTooLarge => {
             "files of that size are not allowed here; choose another --output, or for GGUF a --shard-size"
         }
@@ -36,9 +39,33 @@ fn failed(doing: &str, path: &Path, error: io::Error) -> Error {
         Kind::NotADirectory | Kind::AlreadyExists => {
             "a part of the path is a file, not a folder; choose another --output"
         }
-        _ => "choose another --output if this cannot be helped; nothing incomplete was left",
+        _ => "choose another --output if this cannot be helped",
     };
     Error::io(format!("cannot {doing} `{}`", path.display()), error).with_hint(hint)
+}
+
+/// Whether an error of the system says that there is no room.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Whether the same run may succeed later: it was stopped, or the system had no room.
+fn may_go_on(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Cancelled | ErrorKind::Io)
+}
+
+/// The error of a run whose output is kept.
+fn kept(error: Error) -> Error {
+    const AGAIN: &str = "what is finished is kept: give the same command again to go on, with \
+                         --restart to start over";
+    match error.hint() {
+        Some(hint) if hint.contains("--restart") => error,
+        Some(hint) => {
+            let hint = format!("{hint}; {AGAIN}");
+            error.with_hint(hint)
+        }
+        None => error.with_hint(AGAIN),
+    }
 }
 
 /// Writes a small file, which has its name only when it is whole.
@@ -66,7 +93,7 @@ fn create(path: &Path) -> Result<Open> {
 
 /// Opens a file that no other run may have: two runs with the same output must not mix.
 fn create_locked(path: &Path) -> Result<File> {
-    let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
     let file = file.map_err(|e| failed("create", path, e))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
@@ -100,8 +127,17 @@ pub(crate) fn remove_empty(from: &Path, topmost: Option<&PathBuf>) {
 }
 
 impl Open {
-    fn append(&mut self, bytes: &[u8]) -> Result<()> {
-        self.file.write_all(bytes).map_err(|e| failed("write", &self.path, e))
+    fn append(&mut self, bytes: &[u8], room: &mut Room) -> Result<()> {
+        self.file.write_all(bytes).map_err(|error| match is_full(&error) {
+            true => {
+                let error = failed("write", &self.path, error);
+                let hint = format!("{}{}", room.missing(), error.hint().unwrap_or_default());
+                error.with_hint(hint)
+            }
+            false => failed("write", &self.path, error),
+        })?;
+        room.add(bytes.len());
+        Ok(())
     }
 }
 

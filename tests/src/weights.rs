@@ -154,6 +154,25 @@ impl Rows {
     }
 }
 
+/// The same rows of BF16 after a training that moved them: normal noise, `drift` times their root mean
+/// square.
+///
+/// # Errors
+/// If they are not BF16.
+pub fn drifted(rows: &Rows, drift: f64, seed: u64) -> Result<Rows, Box<dyn Error>> {
+    if rows.shape.dtype != DType::Bf16 {
+        return Err("only BF16 can drift".into());
+    }
+    let mut rng = Rng::new(seed);
+    let squares: f64 = rows.values.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
+    let step = drift * (squares / rows.values.len().max(1) as f64).sqrt();
+    let moved = rows.values.iter().map(|&x| single(f64::from(x) + step * rng.normal()));
+    // To the nearest, ties to even.
+    let short = moved.map(|x| (x.to_bits() + 0x7fff + (x.to_bits() >> 16 & 1)) >> 16);
+    let bytes = short.flat_map(|bits| bits.to_le_bytes().into_iter().take(2)).collect();
+    Rows::from_bytes(&rows.name, rows.shape, bytes)
+}
+
 /// The tensors of `example/tiny_llm`: a trained model of BF16 weights.
 ///
 /// # Errors

@@ -304,47 +304,6 @@ fn output_that_cannot_be_written() {
         .fails(USAGE, &["folder.gguf"]);
 }
 
-/// A limit on file size is what a full disk is to a program: a write that fails in the middle.
-#[test]
-fn a_write_that_fails_leaves_nothing() {
-    let (_dir, at) = stored(&[]);
-    let limited = |args: &str| {
-        let gmat = env!("CARGO_BIN_EXE_gmat-under-test");
-        let script = format!("trap '' XFSZ; ulimit -f 200; exec {gmat} {args}");
-        finished(Command::new("bash").args(["-c", &script]).current_dir(&at).output().unwrap())
-    };
-    limited("import -m hf -o full").fails(IO, &["cannot write"]);
-    nothing_left(&at.join("full"));
-    limited("export -m model.gmat --type q8_0 -o new/full.gguf").fails(IO, &["cannot write"]);
-    nothing_left(&at.join("new"));
-}
-
-/// Ctrl-C in the middle of the work: exit code 130, and nothing under a final name.
-#[test]
-fn interrupted_runs_leave_nothing() {
-    let dir = TempDir::new().unwrap();
-    let at = dir.path();
-    Llama::of_size(150_000_000, 20_000_000).write(&at.join("hf")).unwrap();
-    let interrupted = |args: &[&str], begun: &Path| {
-        let mut command = gmat_command(at, args);
-        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        while !begun.exists() {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        let pid = child.id().to_string();
-        assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
-        finished(child.wait_with_output().unwrap()).fails(130, &["interrupted"]);
-    };
-    interrupted(&["import", "-m", "hf", "-o", "out"], &at.join("out/model.gmat.partial/tensors"));
-    nothing_left(&at.join("out"));
-    gmat(at, &["import", "-q", "-m", "hf", "-o", "out"]).ok();
-    interrupted(
-        &["export", "-m", "out", "--type", "q4_k_m", "--no-tokenizer", "-o", "new/m.gguf"],
-        &at.join("new/m.gguf.partial"),
-    );
-    nothing_left(&at.join("new"));
-}
-
 /// Weights that mean something only with their scales must not pass for plain ones.
 #[test]
 fn packed_checkpoints_are_refused() {

@@ -86,7 +86,7 @@ fn import_as(model: &Model, bytes: &[u8], format: &str, config: &str) -> Result<
     let config = ImportConfig { block_format: format.to_owned(), ..ImportConfig::default() };
     let plan = ImportPlan::new(model, &config, &registry())?;
     let mut store = Memory::default();
-    plan.run(&files, model_files, None, &mut store, BUDGET, &mut Silent)?;
+    plan.run(&files, model_files, None, None, &mut store, BUDGET, &mut Silent)?;
     Ok(store)
 }
 

@@ -36,7 +36,7 @@ fn store(files: &Memory, model: &Model, format: &str) -> Result<Memory> {
     let config = ImportConfig { block_format: format.to_owned(), ..ImportConfig::default() };
     let plan = ImportPlan::new(model, &config, &registry)?;
     let mut out = Memory::default();
-    plan.run(files, ModelFiles::default(), None, &mut out, BUDGET, &mut Silent)?;
+    plan.run(files, ModelFiles::default(), None, None, &mut out, BUDGET, &mut Silent)?;
     Ok(out)
 }
 

@@ -137,7 +137,7 @@ fn import(scale: u64) -> Memory {
     let files = Memory::of([("m.bin", bytes)]);
     let mut store = Memory::default();
     let budget = Budget { in_flight: 3, memory: 1 << 30 };
-    plan.run(&files, model_files, None, &mut store, budget, &mut Silent).unwrap();
+    plan.run(&files, model_files, None, None, &mut store, budget, &mut Silent).unwrap();
     store
 }
 

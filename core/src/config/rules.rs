@@ -1,5 +1,7 @@
 //! Rules that give tensors a type by name: `[{"match": REGEX, "type": NAME}]`.
 
+use std::fmt;
+
 use regex_lite::{Regex, RegexBuilder};
 use serde::Serialize;
 use serde_json::Value;
@@ -45,6 +47,13 @@ impl Rule {
     /// `Config`, with what is wrong in it.
     pub fn regex(&self) -> Result<Regex> {
         name_pattern(&self.pattern)
+    }
+}
+
+/// In the form of the command line.
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.pattern, self.ty)
     }
 }
 

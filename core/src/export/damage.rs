@@ -51,6 +51,14 @@ impl Damage {
         Ok(())
     }
 
+    /// Adds values and what became of them, all alike.
+    pub(crate) fn add_plain(&mut self, values: &[f32], found: &[f32]) {
+        const ONES: [f32; 1024] = [1.0; 1024];
+        for (values, found) in values.chunks(ONES.len()).zip(found.chunks(ONES.len())) {
+            self.add_values(values, found, ONES.get(..values.len()).unwrap_or_default());
+        }
+    }
+
     fn add_values(&mut self, values: &[f32], found: &[f32], weights: &[f32]) {
         let mut sums = [[0.0f64; LANES]; 6];
         let mut largest = [0.0f32; LANES];

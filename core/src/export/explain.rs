@@ -81,7 +81,7 @@ impl Decision {
     /// The layer of the tensor, if its name says so (`blk.N…`).
     #[must_use]
     pub fn layer(&self) -> Option<u32> {
-        self.name.strip_prefix("blk.")?.split('.').next()?.parse().ok()
+        layer_of(&self.name)
     }
 
     /// Number of weights.
@@ -89,4 +89,9 @@ impl Decision {
     pub fn elems(&self) -> u64 {
         self.shape.iter().fold(1, |product: u64, &dim| product.saturating_mul(dim))
     }
+}
+
+/// The layer in the name of a tensor (`blk.N…`).
+pub(crate) fn layer_of(name: &str) -> Option<u32> {
+    name.strip_prefix("blk.")?.split('.').next()?.parse().ok()
 }

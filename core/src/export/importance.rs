@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use crate::error::{Error, Result};
+use crate::export::finished::hash_of;
 use crate::format::gguf::Meta;
 use crate::format::imatrix::Imatrix;
 use crate::io::Files;
@@ -33,6 +34,15 @@ impl<'a> Importance<'a> {
     pub fn open(files: &'a dyn Files, file: &str, given: &str) -> Result<Self> {
         let matrix = Imatrix::open(files, file)?;
         Ok(Self { files, file: file.to_owned(), given: given.to_owned(), matrix })
+    }
+
+    /// BLAKE3 of the file.
+    ///
+    /// # Errors
+    /// `Io` if it cannot be read.
+    pub(crate) fn hash(&self) -> Result<blake3::Hash> {
+        let len = self.files.len(&self.file)?.unwrap_or(0);
+        hash_of(self.files, &self.file, 0..len)
     }
 
     /// Number of tensors it covers.

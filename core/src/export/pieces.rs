@@ -4,13 +4,14 @@ use std::ops::Range;
 
 use crate::arch::{Change, Taken};
 use crate::block::GroupShape;
-use crate::decode::RowDecoder;
+use crate::decode::{RowDecoder, Stored};
 use crate::error::{Error, Result, ResultExt};
 use crate::export::model;
-use crate::format::store::{Index, checksum, damaged, matrix};
+use crate::format::store::{Index, matrix};
 use crate::limits::GROUP_VALUES;
 use crate::pipeline::Buffers;
 use crate::registry::Registry;
+use crate::store::{Location, Rows};
 use crate::tensor::{BlockSize, DType, mem_len};
 
 /// Values of a unit whose rows are columns of a larger matrix: every such unit decodes the whole
@@ -20,6 +21,10 @@ const TRANSPOSED_VALUES: u64 = 4 * GROUP_VALUES;
 /// What one stored tensor gives to one of the output.
 pub(crate) struct Piece {
     pub(crate) index: Box<Index>,
+    /// Where its rows are.
+    pub(crate) location: Location,
+    /// Where those are that it differs from.
+    pub(crate) base: Option<Box<(Location, Index)>>,
     /// How its rows are stored.
     format: RowDecoder,
     /// Its name in the source, for messages.
@@ -38,12 +43,13 @@ impl Piece {
     /// # Errors
     /// `Unsupported` if the elements are no numbers to compute with, and not just to be copied.
     pub(crate) fn new(
-        index: Index,
+        stored: Rows,
         piece: &model::Piece<'_>,
         first: u64,
         copied: bool,
         registry: &Registry,
     ) -> Result<Self> {
+        let Rows { location, index, base } = stored;
         if !index.dtype.holds_weights() && !copied {
             return Err(Error::unsupported(format!(
                 "{} elements, which this architecture cannot hold",
@@ -51,13 +57,15 @@ impl Piece {
             ))
             .with_hint("import without it (`\"include\": false`)"));
         }
-        let format = RowDecoder::new(&index, registry)?;
+        let base_index = base.as_ref().map(|(_, index)| index);
+        let format = RowDecoder::new(&index, base_index, registry)?;
         // Rows of vectors are single elements here, whatever blocks the source has.
         let (rows, cols) = matrix(piece.taken.shape(), DType::F32);
         let (taken, change) = (piece.taken.clone(), piece.change);
         let name = piece.record.name.clone();
         let rows = first..first.saturating_add(rows);
-        Ok(Self { index: Box::new(index), format, name, taken, change, rows, cols })
+        let (index, base) = (Box::new(index), base.map(Box::new));
+        Ok(Self { index, location, base, format, name, taken, change, rows, cols })
     }
 
     /// The rows of the output that are computed together with row `start`, as a range from there.
@@ -124,7 +132,17 @@ impl Piece {
         let stored = self.index.groups.iter().map(|group| group.len).max().unwrap_or(0);
         let unit = self.groups(&self.unit(self.rows.start)).unwrap_or(0..0).len() as u64 + 1;
         let values = rows.saturating_mul(self.cols).saturating_add(group);
-        values.saturating_mul(8).saturating_add(stored.saturating_mul(unit))
+        // Differences are decoded beside the source bytes of both.
+        let base = match &self.base {
+            Some(base) => {
+                let stored = base.1.groups.iter().map(|group| group.len).max().unwrap_or(0);
+                self.index.source_len(self.index.group_rows.min(all)).saturating_mul(2)
+                    + stored.saturating_mul(unit)
+            }
+            None => 0,
+        };
+        let stored = stored.saturating_mul(unit).saturating_add(base);
+        values.saturating_mul(8).saturating_add(stored)
     }
 
     /// Rows in a unit, at most.
@@ -140,14 +158,14 @@ impl Piece {
         &self,
         rows: &Range<u64>,
         groups: &Range<usize>,
-        bytes: &[u8],
+        bytes: Stored<'_>,
         buffers: &Buffers,
     ) -> Result<Vec<f32>> {
         let elements = self.elements(rows);
         let mut values = buffers.values(mem_len(elements.end - elements.start)?);
         let mut whole = buffers.values(0);
         let one = BlockSize { elems: 1, bytes: 1 };
-        let decode = |own: &[u8], shape, to: &mut [f32]| self.format.decode(own, shape, to);
+        let decode = |own: Stored<'_>, shape, to: &mut [f32]| self.format.decode(own, shape, to);
         self.gather(rows, groups, bytes, one, &mut values, &mut whole, decode)?;
         buffers.put_values(whole);
         self.change.apply(&mut values);
@@ -163,7 +181,7 @@ impl Piece {
         &self,
         rows: &Range<u64>,
         groups: &Range<usize>,
-        bytes: &[u8],
+        bytes: Stored<'_>,
         buffers: &Buffers,
     ) -> Result<Vec<u8>> {
         let elements = self.elements(rows);
@@ -172,7 +190,7 @@ impl Piece {
         let mut stored = buffers.bytes();
         stored.resize(mem_len(len.ok_or_else(outside)?)?, 0);
         let mut whole = buffers.bytes();
-        let restore = |own: &[u8], shape, to: &mut [u8]| self.format.restore(own, shape, to);
+        let restore = |own: Stored<'_>, shape, to: &mut [u8]| self.format.restore(own, shape, to);
         self.gather(rows, groups, bytes, block, &mut stored, &mut whole, restore)?;
         buffers.put(whole);
         Ok(stored)
@@ -185,11 +203,11 @@ impl Piece {
         &self,
         rows: &Range<u64>,
         groups: &Range<usize>,
-        bytes: &[u8],
+        bytes: Stored<'_>,
         block: BlockSize,
         out: &mut [T],
         whole: &mut Vec<T>,
-        decode: impl Fn(&[u8], GroupShape, &mut [T]) -> Result<()>,
+        decode: impl Fn(Stored<'_>, GroupShape, &mut [T]) -> Result<()>,
     ) -> Result<()> {
         let items = |elements: u64| mem_len(elements / block.elems as u64 * block.bytes as u64);
         let wanted = self.elements(rows);
@@ -226,23 +244,35 @@ impl Piece {
         Ok(())
     }
 
-    /// The bytes of a row group at the start of `rest`, compared with their checksum.
-    fn checked<'b>(&self, number: usize, rest: &mut &'b [u8]) -> Result<&'b [u8]> {
-        let group = self.index.groups.get(number).ok_or_else(outside)?;
-        let (own, after) = rest.split_at_checked(mem_len(group.len)?).ok_or_else(|| {
-            Error::malformed("the file is shorter than it was").context(self.place(number))
-        })?;
-        *rest = after;
-        if checksum(own) != group.sum {
-            return Err(damaged(&format!("row group {number}"), group.offset));
-        }
-        Ok(own)
+    /// The bytes of a row group at the start of `rest`, and of the one it differs from, compared with
+    /// their checksums.
+    fn checked<'b>(&self, number: usize, rest: &mut Stored<'b>) -> Result<Stored<'b>> {
+        let own = checked(&self.index, number, &mut rest.own)?;
+        let base = match (&self.base, &mut rest.base) {
+            (Some(base), Some(rest)) => Some(checked(&base.1, number, rest).context(|| "base")?),
+            _ => None,
+        };
+        Ok(Stored { own, base })
     }
 
     fn place(&self, number: usize) -> String {
-        let offset = self.index.groups.get(number).map_or(0, |group| group.offset);
-        format!("row group {number} at byte {offset}")
+        place(&self.index, number)
     }
+}
+
+fn place(index: &Index, number: usize) -> String {
+    let offset = index.groups.get(number).map_or(0, |group| group.offset);
+    format!("row group {number} at byte {offset}")
+}
+
+/// The bytes of a row group at the start of `rest`, compared with their checksum.
+fn checked<'b>(index: &Index, number: usize, rest: &mut &'b [u8]) -> Result<&'b [u8]> {
+    let group = index.groups.get(number).ok_or_else(outside)?;
+    let (own, after) = rest.split_at_checked(mem_len(group.len)?).ok_or_else(|| {
+        Error::malformed("the file is shorter than it was").context(place(index, number))
+    })?;
+    *rest = after;
+    index.checked(number, own)
 }
 
 fn outside() -> Error {

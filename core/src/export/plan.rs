@@ -76,6 +76,8 @@ pub struct ExportPlan<'a> {
     pub(crate) files: Vec<OutputFile>,
     pub(crate) importance: Option<&'a Importance<'a>>,
     pub(crate) search: Search,
+    /// The config, as it is written.
+    pub(crate) config: String,
     pub(crate) file_type: FileType,
     /// What the user should know.
     pub notes: Vec<String>,
@@ -139,7 +141,9 @@ impl<'a> ExportPlan<'a> {
         let mut keys = Vec::new();
         // A store with files missing is that before anything else.
         for piece in placed.iter().flat_map(|tensor| &tensor.pieces) {
-            store.file_len(piece.id).context(|| format!("tensor `{}`", piece.record.name))?;
+            store
+                .file_len(piece.id, piece.record)
+                .context(|| format!("tensor `{}`", piece.record.name))?;
         }
         for tensor in placed {
             let dims: Vec<u64> = tensor.shape.dims().iter().rev().copied().collect();
@@ -252,7 +256,10 @@ impl<'a> ExportPlan<'a> {
             importance.write(&mut meta)?;
         }
         let plugins = used_plugins(&outputs, metadata, registry);
-        provenance(store, config, &plugins, &mut meta)?;
+        let with = |plugins| ExportConfig { plugins, ..config.clone() }.to_json();
+        // Plugins have keys of their own, so that a config that names them makes the same file.
+        provenance(store, &with(BTreeMap::new())?, &plugins, &mut meta);
+        let config_json = with(plugins.clone())?;
 
         let entries: Vec<TensorEntry> = outputs.iter().map(|output| output.entry.clone()).collect();
         let files = split(options.file_name, &meta, &entries, config.shard_size)?;
@@ -266,6 +273,7 @@ impl<'a> ExportPlan<'a> {
             files,
             importance,
             search,
+            config: config_json,
             file_type,
             notes,
             details,
@@ -325,8 +333,8 @@ fn stored(
     for piece in tensor.pieces {
         let first = pieces.last().map_or(0, |before| before.rows.end);
         let place = || format!("tensor `{}`", piece.record.name);
-        let index = store.index(piece.id, piece.record)?;
-        pieces.push(Piece::new(index, &piece, first, verbatim, registry).context(place)?);
+        let rows = store.rows(piece.id, piece.record)?;
+        pieces.push(Piece::new(rows, &piece, first, verbatim, registry).context(place)?);
     }
     Ok(Output {
         entry: TensorEntry { name: tensor.name, dims, ggml_type: quant.ggml_type(), len },
@@ -377,10 +385,10 @@ fn used_plugins(
 /// Where the file comes from: enough to find out which store, config and plugins made it.
 fn provenance(
     store: &Store<'_>,
-    config: &ExportConfig,
+    config: &str,
     plugins: &BTreeMap<String, Identity>,
     meta: &mut Meta,
-) -> Result<()> {
+) {
     let mut hasher = blake3::Hasher::new();
     let by_name: BTreeMap<&str, &str> = store
         .metadata
@@ -393,14 +401,11 @@ fn provenance(
     }
     meta.set("gmat.version", env!("CARGO_PKG_VERSION"));
     meta.set("gmat.source_blake3", hasher.finalize().to_hex().to_string());
-    // Noted apart, and so that a config that names them makes the same file.
-    let config = ExportConfig { plugins: BTreeMap::new(), ..config.clone() };
-    meta.set("gmat.config_blake3", blake3::hash(config.to_json()?.as_bytes()).to_hex().to_string());
+    meta.set("gmat.config_blake3", blake3::hash(config.as_bytes()).to_hex().to_string());
     for (name, identity) in plugins {
-        meta.set(&format!("gmat.plugin.{name}.blake3"), identity.blake3.clone());
-        meta.set(&format!("gmat.plugin.{name}.version"), identity.version.clone());
+        meta.set(format!("gmat.plugin.{name}.blake3"), identity.blake3.clone());
+        meta.set(format!("gmat.plugin.{name}.version"), identity.version.clone());
     }
-    Ok(())
 }
 
 #[cfg(test)]

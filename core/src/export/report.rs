@@ -2,10 +2,11 @@
 
 use serde::Serialize;
 
+use crate::compare::{Compared, Pair};
 use crate::config::pretty;
 use crate::error::Result;
 use crate::export::damage::Damage;
-use crate::export::explain::Decision;
+use crate::export::explain::{Decision, layer_of};
 use crate::export::plan::ExportPlan;
 
 mod html;
@@ -88,7 +89,7 @@ pub struct Figures {
 }
 
 impl Figures {
-    fn of(damage: &Damage) -> Self {
+    pub(crate) fn of(damage: &Damage) -> Self {
         Self {
             relative_rmse: damage.relative_rmse(),
             weighted_rmse: damage.weighted_rmse(),
@@ -140,6 +141,45 @@ impl Report {
             bits_per_weight,
             total: Figures::of(&total),
             tensors: tensors.map(|(decision, damage)| tensor(decision, damage)).collect(),
+        }
+    }
+}
+
+impl Report {
+    /// Of a comparison: how far the tensors of the second model are from those of the first.
+    #[must_use]
+    pub fn of_comparison(compared: &Compared) -> Self {
+        let tensor = |pair: &Pair| {
+            let elems: u64 = pair.shape.iter().product();
+            #[expect(clippy::cast_precision_loss, reason = "a mean")]
+            let bits_per_weight = 8.0 * pair.b.bytes as f64 / elems.max(1) as f64;
+            Tensor {
+                name: pair.b.name.clone(),
+                source: Some(pair.a.name.clone()),
+                shape: pair.shape.clone(),
+                layer: layer_of(&pair.b.name),
+                ty: pair.b.ty.clone(),
+                bits_per_weight,
+                bytes: pair.b.bytes,
+                importance: false,
+                by: "compared".to_owned(),
+                why: format!("{} in {}", pair.a.ty, compared.a.path),
+                rms: pair.damage.rms(),
+                error: pair.error,
+            }
+        };
+        let weights = compared.pairs.iter().map(|pair| pair.damage.elems).sum::<u64>();
+        #[expect(clippy::cast_precision_loss, reason = "a mean")]
+        let bits_per_weight = 8.0 * compared.b.bytes as f64 / weights.max(1) as f64;
+        Self {
+            report_version: VERSION,
+            generator: concat!("gmat ", env!("CARGO_PKG_VERSION")).to_owned(),
+            files: vec![File { name: compared.b.path.clone(), bytes: compared.b.bytes }],
+            bytes: compared.b.bytes,
+            weights,
+            bits_per_weight,
+            total: compared.total,
+            tensors: compared.pairs.iter().map(tensor).collect(),
         }
     }
 }

@@ -4,13 +4,15 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::error::{Error, Result};
+use crate::decode::Stored;
+use crate::error::{Error, Result, ResultExt};
 use crate::export::importance::{Slices, Weights};
 use crate::export::pieces::Piece;
 use crate::export::plan::{Data, ExportPlan, Output};
+use crate::format::store::Index;
 use crate::io::Chunk;
 use crate::pipeline::Buffers;
-use crate::store::tensor_file;
+use crate::store::Location;
 use crate::tensor::mem_len;
 
 /// Consecutive rows of one output tensor that come from one stored tensor.
@@ -26,6 +28,8 @@ pub(crate) struct Unit {
 pub(crate) struct Input<'a> {
     groups: Range<usize>,
     bytes: Chunk<'a>,
+    /// The same row groups of the base.
+    base: Option<Chunk<'a>>,
     weights: Option<UnitWeights>,
 }
 
@@ -57,6 +61,11 @@ pub(crate) struct Part<'a> {
 }
 
 impl Input<'_> {
+    fn chunks(&self) -> Stored<'_> {
+        let base = self.base.as_ref().map(|base| base.as_ref().as_ref());
+        Stored { own: self.bytes.as_ref().as_ref(), base }
+    }
+
     /// The bytes of a unit's rows as they are stored, in the order of the output.
     ///
     /// # Errors
@@ -69,7 +78,7 @@ impl Input<'_> {
     ) -> Result<Vec<u8>> {
         let Data::Stored(pieces) = &output.data else { return Err(no_such()) };
         let piece = pieces.get(unit.piece).ok_or_else(no_such)?;
-        piece.stored(&unit.rows, &self.groups, self.bytes.as_ref().as_ref(), buffers)
+        piece.stored(&unit.rows, &self.groups, self.chunks(), buffers)
     }
 }
 
@@ -94,8 +103,7 @@ impl Rows {
             }
         };
         let piece = pieces.get(unit.piece).ok_or_else(no_such)?;
-        let bytes = input.bytes.as_ref().as_ref();
-        let values = piece.values(&unit.rows, &input.groups, bytes, buffers)?;
+        let values = piece.values(&unit.rows, &input.groups, input.chunks(), buffers)?;
         let cols = match output.entry.dims.as_slice() {
             [] | [_] => values.len(),
             [cols, ..] => mem_len(*cols)?,
@@ -143,12 +151,11 @@ impl Places {
 impl ExportPlan<'_> {
     /// What messages call the tensors.
     pub(crate) fn places(&self) -> Places {
-        let files = self.store.files();
         let of = |output: &Output| {
             let name = &output.entry.name;
             match &output.data {
                 Data::Stored(pieces) => {
-                    let file = |piece: &Piece| files.place(&tensor_file(piece.index.id));
+                    let file = |piece: &Piece| self.store.place(piece.location);
                     let place = |piece: &Piece| {
                         format!("tensor `{name}` (`{}`), file `{}`", piece.name, file(piece))
                     };
@@ -219,16 +226,32 @@ impl ExportPlan<'_> {
         let piece = pieces.get(unit.piece).ok_or_else(no_such)?;
         let range = piece.groups(&unit.rows)?;
         if range.is_empty() {
-            return Ok(Some(Input { groups: 0..0, bytes: Box::new([0u8; 0]), weights: None }));
+            let base = piece.base.as_ref().map(|_| Box::new([0u8; 0]) as Chunk<'_>);
+            return Ok(Some(Input {
+                groups: 0..0,
+                bytes: Box::new([0u8; 0]),
+                base,
+                weights: None,
+            }));
         }
-        let groups = piece.index.groups.get(range.clone()).ok_or_else(no_such)?;
+        let bytes = self.read_groups(piece.location, &piece.index, &range)?;
+        let base = piece.base.as_ref().map(|base| self.read_groups(base.0, &base.1, &range));
+        let base = base.transpose().context(|| "base")?;
+        let weights = self.weights(output, unit, last)?;
+        Ok(Some(Input { groups: range, bytes, base, weights }))
+    }
+
+    fn read_groups(
+        &self,
+        location: Location,
+        index: &Index,
+        range: &Range<usize>,
+    ) -> Result<Chunk<'_>> {
+        let groups = index.groups.get(range.clone()).ok_or_else(no_such)?;
         let (Some(head), Some(tail)) = (groups.first(), groups.last()) else {
             return Err(no_such());
         };
-        let place = head.offset..tail.offset + tail.len;
-        let bytes = self.store.files().read(&tensor_file(piece.index.id), place)?;
-        let weights = self.weights(output, unit, last)?;
-        Ok(Some(Input { groups: range, bytes, weights }))
+        self.store.read(location, head.offset..tail.offset + tail.len)
     }
 
     fn weights(

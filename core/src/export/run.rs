@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result, ResultExt};
 use crate::export::damage::Damage;
+use crate::export::finished::Finished;
 use crate::export::plan::{Data, ExportPlan, Output};
 use crate::export::rows::{Input, Rows, Unit, unit_source_len};
 use crate::io::Sink;
@@ -28,18 +29,44 @@ impl ExportPlan<'_> {
         sink: &mut dyn Sink,
         budget: Budget,
         progress: &mut dyn Progress,
+        damages: Option<&mut Vec<Damage>>,
+    ) -> Result<Finished> {
+        self.go_on(Finished::default(), sink, budget, progress, damages)
+    }
+
+    /// Like [`Self::run`], after the tensors that an interrupted run finished, which the sink still
+    /// has: they have no damage. Returns the hashes of all tensors.
+    ///
+    /// # Errors
+    /// Like [`Self::run`].
+    pub fn go_on(
+        &self,
+        finished: Finished,
+        sink: &mut dyn Sink,
+        budget: Budget,
+        progress: &mut dyn Progress,
         mut damages: Option<&mut Vec<Damage>>,
-    ) -> Result<()> {
+    ) -> Result<Finished> {
         let in_flight = budget.units(self.unit_cost())?;
         let bytes = self.outputs.iter().map(source_len).sum();
         notify(progress, Event::Start { tensors: self.outputs.len(), bytes })?;
         let places = self.places();
         let place = |unit: &Unit| places.of(unit);
         let buffers = Buffers::default();
-        let mut files = self.files.iter();
+        let first = finished.tensors();
+        let mut files = self.files.iter().peekable();
         let (mut file_end, mut alignment) = (0, 1);
+        while let Some(file) = files.next_if(|file| file.tensors.start < first) {
+            (file_end, alignment) = (file.tensors.end, file.alignment);
+            sink.reopen(&file.name, self.start_in(file, first.min(file_end)))?;
+            if file_end <= first {
+                sink.finish()?;
+            }
+        }
         let mut begun = None;
-        let mut done = 0;
+        let mut done = self.outputs.iter().take(first).map(source_len).sum();
+        let mut hashes = finished.0;
+        let mut hasher = blake3::Hasher::new();
         let (outputs, search, compare) = (&self.outputs, self.search, damages.is_some());
         if let Some(damages) = &mut damages {
             damages.clear();
@@ -47,7 +74,7 @@ impl ExportPlan<'_> {
         }
         let mut last = None;
         drive(
-            self.units(),
+            self.units().filter(|unit| unit.output >= first),
             in_flight,
             |unit| self.read(unit, &mut last).context(|| place(unit)),
             |unit, input| {
@@ -84,6 +111,7 @@ impl ExportPlan<'_> {
                     )?;
                 }
                 sink.append(&quantized.bytes)?;
+                hasher.update(&quantized.bytes);
                 buffers.put(quantized.bytes);
                 if let Some(damage) = damages.as_mut().and_then(|all| all.get_mut(unit.output)) {
                     damage.merge(&quantized.damage);
@@ -94,13 +122,18 @@ impl ExportPlan<'_> {
                     let len = output.entry.len;
                     let padding = len.next_multiple_of(alignment) - len;
                     sink.append(&vec![0; mem_len(padding)?])?;
+                    let hash = hasher.finalize();
+                    hasher.reset();
+                    hashes.push(hash);
+                    sink.checkpoint(hash.to_hex().as_str())?;
                     if unit.output + 1 == file_end {
                         sink.finish()?;
                     }
                 }
                 Ok(())
             },
-        )
+        )?;
+        Ok(Finished(hashes))
     }
 }
 

@@ -10,7 +10,7 @@ use crate::export::types::KEEP;
 use crate::export::verbatim::{kept_type, stored_type};
 use crate::recipe::recommend;
 use crate::registry::Registry;
-use crate::store::{Store, tensor_file};
+use crate::store::Store;
 
 /// A recommended config and what to tell about it.
 #[derive(Debug)]
@@ -54,9 +54,10 @@ pub fn suggest(
         // Parts of a tensor have one type: what their mean importance asks for.
         let mut importance = 0.0;
         for piece in &tensor.pieces {
-            let file = tensor_file(piece.id);
-            if store.files().len(&file)?.is_none() {
-                missing.push(store.files().place(&file));
+            let location = store.location(piece.id, piece.record)?;
+            let (files, file) = store.file(location)?;
+            if files.len(&file)?.is_none() {
+                missing.push(files.place(&file));
             }
             importance += piece.record.importance / tensor.pieces.len() as f64;
         }

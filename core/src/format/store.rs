@@ -130,6 +130,24 @@ impl Index {
         row.map_or(0, |len| len.saturating_mul(rows))
     }
 
+    /// The bytes of a row group, if they are those that were written.
+    ///
+    /// # Errors
+    /// `Malformed` if they are not, naming the group and its place.
+    pub(crate) fn checked<'b>(&self, number: usize, bytes: &'b [u8]) -> Result<&'b [u8]> {
+        let group = self.groups.get(number).ok_or_else(|| Error::shape("no such row group"))?;
+        match checksum(bytes) == group.sum {
+            true => Ok(bytes),
+            false => Err(damaged(&format!("row group {number}"), group.offset)),
+        }
+    }
+
+    /// Where the row groups end.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.groups.last().map_or(HEAD, |group| group.offset + group.len)
+    }
+
     /// Statistics of the whole tensor.
     #[must_use]
     pub fn stats(&self) -> GroupStats {
@@ -237,6 +255,10 @@ impl Index {
         if dtype.byte_len(shape.cols()).is_none() {
             let cols = shape.cols();
             return Err(Error::malformed(format!("rows of {cols} are not whole `{dtype}` blocks")));
+        }
+        let cols = matrix(&shape, dtype).1;
+        if cols > limits::ROW_VALUES || group_rows > limits::rows_per_group(cols, limits::GRANULE) {
+            return Err(Error::malformed(format!("row groups of {group_rows} rows of {cols}")));
         }
         if group_rows == 0 || count != rows.div_ceil(group_rows) || count > limits::ROW_GROUPS {
             return Err(Error::malformed(format!(

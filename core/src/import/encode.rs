@@ -1,6 +1,6 @@
 //! One row group on its way into the store: put together, checked, measured, encoded.
 
-use super::{Item, Unit};
+use super::{Base, Item, Unit};
 use crate::block::{EncodeInput, GroupShape};
 use crate::convert::{first_non_finite, narrowed};
 use crate::error::{Error, Result};
@@ -26,19 +26,33 @@ pub(super) fn encode(
     chunks: &[&[u8]],
     buffers: &Buffers,
 ) -> Result<Encoded> {
+    let (chunks, base) = match (&item.base, chunks) {
+        (Some(Base::Difference(_, partner)), [source @ .., base]) => {
+            (source, Some(partner.source(unit, base)?))
+        }
+        _ => (chunks, None),
+    };
+    let base = base.as_deref();
     let Some(derived) = &item.source.derived else {
-        return encode_rows(item, unit, chunks.first().copied().unwrap_or_default(), buffers);
+        let bytes = chunks.first().copied().unwrap_or_default();
+        return encode_rows(item, unit, bytes, base, buffers);
     };
     let mut bytes = buffers.bytes();
     if !unit.rows.is_empty() {
         derived.decode(&unit.rows, item.cols, chunks, item.finite, &mut bytes)?;
     }
-    let encoded = encode_rows(item, unit, &bytes, buffers);
+    let encoded = encode_rows(item, unit, &bytes, base, buffers);
     buffers.put(bytes);
     encoded
 }
 
-fn encode_rows(item: &Item<'_>, unit: &Unit, bytes: &[u8], buffers: &Buffers) -> Result<Encoded> {
+fn encode_rows(
+    item: &Item<'_>,
+    unit: &Unit,
+    bytes: &[u8],
+    base: Option<&[u8]>,
+    buffers: &Buffers,
+) -> Result<Encoded> {
     let shape = group_shape(item, unit.rows.end - unit.rows.start)?;
     let dtype = shape.dtype;
     let count = if dtype.holds_weights() { shape.rows * shape.cols } else { 0 };
@@ -71,7 +85,10 @@ fn encode_rows(item: &Item<'_>, unit: &Unit, bytes: &[u8], buffers: &Buffers) ->
     tops.add(&values, if shape.cols == 1 { values.len() } else { shape.cols });
     let mut out = buffers.bytes();
     let input = EncodeInput { values: &values, bytes, dtype, rows: shape.rows, cols: shape.cols };
-    item.format.encode(input, &mut out)?;
+    match base {
+        Some(base) => item.format.encode_against(input, base, &mut out)?,
+        None => item.format.encode(input, &mut out)?,
+    }
     buffers.put_values(values);
     let narrowed = if dtype == DType::F64 { narrowed(bytes) } else { (0, 0) };
     Ok(Encoded { sum: file::checksum(&out), bytes: out, stats, tops, narrowed })

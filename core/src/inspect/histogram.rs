@@ -2,13 +2,14 @@
 
 use std::ops::Range;
 
-use super::{Data, Tensor};
-use crate::decode::{Elements, RowDecoder};
+use super::{Data, Details, Tensor};
+use crate::decode::{Elements, RowDecoder, Stored};
 use crate::error::{Error, Result, ResultExt};
 use crate::format::store::{Index, checksum, damaged};
 use crate::io::{Files, read_exact};
 use crate::limits::GROUP_VALUES;
 use crate::registry::Registry;
+use crate::store::{self, Location, Store};
 use crate::tensor::{DType, mem_len};
 
 /// Most bins of a histogram.
@@ -38,7 +39,7 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    /// Reads a tensor twice: for the range of its values, then for their distribution over `bins`
+    /// Reads a tensor of a file in that folder, or of a store, twice: for the range of its values, then for their distribution over `bins`
     /// ranges. Memory does not depend on its size. `progress` is told how many bytes are done and
     /// can stop the work.
     ///
@@ -46,13 +47,14 @@ impl Histogram {
     /// `Unsupported` for types that we cannot decode; what reading says; what `progress` says.
     pub fn of(
         files: &dyn Files,
+        store: Option<&Store<'_>>,
         tensor: &Tensor,
         bins: usize,
         registry: &Registry,
         progress: &mut dyn FnMut(u64) -> Result<()>,
     ) -> Result<Self> {
         let place = || format!("tensor `{}`, file `{}`", tensor.name, files.place(&tensor.file));
-        let source = Source::open(files, tensor, registry).context(place)?;
+        let source = Source::open(files, store, tensor, registry).context(place)?;
         let mut done = 0;
         let mut pass = |each: &mut dyn FnMut(f64)| {
             let mut values = Vec::new();
@@ -164,6 +166,7 @@ impl Ranges {
 /// A tensor that is read in units.
 struct Source<'a> {
     files: &'a dyn Files,
+    store: Option<&'a Store<'a>>,
     file: &'a str,
     registry: &'a Registry,
     rows: Rows,
@@ -173,33 +176,37 @@ enum Rows {
     /// Whole blocks one after the other: rows are whole blocks, so where they end is no matter.
     Plain { dtype: DType, offset: u64, elems: u64 },
     /// Row groups of a store.
-    Stored(Box<Index>),
+    Stored(Box<store::Rows>),
 }
 
 impl<'a> Source<'a> {
-    fn open(files: &'a dyn Files, tensor: &'a Tensor, registry: &'a Registry) -> Result<Self> {
+    fn open(
+        files: &'a dyn Files,
+        store: Option<&'a Store<'a>>,
+        tensor: &'a Tensor,
+        registry: &'a Registry,
+    ) -> Result<Self> {
         let file = tensor.file.as_str();
-        let rows = match &tensor.data {
-            Data::Plain { dtype, shape, offset } => {
+        let rows = match (&tensor.data, &tensor.details, store) {
+            (Data::Plain { dtype, shape, offset }, ..) => {
                 Rows::Plain { dtype: *dtype, offset: *offset, elems: shape.elems() }
             }
-            Data::Stored => {
-                let len = files.len(file)?.unwrap_or(0);
-                let read = |offset, len| read_exact(files, file, offset, len);
-                Rows::Stored(Box::new(Index::read(len, read)?))
+            (Data::Stored, Details::Stored(id, record), Some(store)) => {
+                Rows::Stored(Box::new(store.rows(*id, record)?))
             }
-            Data::Unknown => {
+            (Data::Stored, ..) => return Err(Error::shape("a stored tensor without its store")),
+            (Data::Unknown, ..) => {
                 return Err(Error::unsupported(format!("{} cannot be decoded", tensor.kind))
                     .with_hint("the file is newer than this program, or of another one"));
             }
         };
-        Ok(Self { files, file, registry, rows })
+        Ok(Self { files, store, file, registry, rows })
     }
 
     fn units(&self) -> u64 {
         match &self.rows {
             Rows::Plain { elems, .. } => elems.div_ceil(GROUP_VALUES),
-            Rows::Stored(index) => index.groups.len() as u64,
+            Rows::Stored(rows) => rows.index.groups.len() as u64,
         }
     }
 
@@ -221,27 +228,40 @@ impl<'a> Source<'a> {
                 numbers(*dtype, bytes, mem_len(count)?, self.registry, out)?;
                 Ok(range.end - range.start)
             }
-            Rows::Stored(index) => {
-                let number = mem_len(unit)?;
-                let group = index.groups.get(number).copied();
-                let group = group.ok_or_else(|| Error::shape("no such row group"))?;
-                let bytes = read_exact(self.files, self.file, group.offset, mem_len(group.len)?)?;
-                if checksum(&bytes) != group.sum {
-                    return Err(damaged(&format!("row group {number}"), group.offset));
-                }
+            Rows::Stored(rows) => {
+                let (index, number) = (&rows.index, mem_len(unit)?);
+                let own = self.group(rows.location, index, number)?;
+                let base = rows.base.as_ref().map(|(at, index)| self.group(*at, index, number));
+                let base = base.transpose().context(|| "base")?;
+                let stored = Stored { own: &own, base: base.as_deref() };
+                let base_index = rows.base.as_ref().map(|(_, index)| index);
+                let decoder = RowDecoder::new(index, base_index, self.registry)?;
                 let shape = index.group_shape(number)?;
                 let count = shape.rows * shape.cols;
                 if index.dtype.holds_weights() {
                     let mut values = vec![0.0f32; count];
-                    RowDecoder::new(index, self.registry)?.decode(&bytes, shape, &mut values)?;
+                    decoder.decode(stored, shape, &mut values)?;
                     out.extend(values.into_iter().map(f64::from));
                 } else {
                     let mut source = Vec::new();
-                    self.registry.block(&index.format)?.restore(&bytes, shape, &mut source)?;
+                    decoder.source(stored, shape, &mut source)?;
                     numbers(index.dtype, &source, count, self.registry, out)?;
                 }
-                Ok(group.len)
+                Ok(own.len() as u64)
             }
+        }
+    }
+
+    /// The bytes of a row group, compared with their checksum.
+    fn group(&self, location: Location, index: &Index, number: usize) -> Result<Vec<u8>> {
+        let group = index.groups.get(number).copied();
+        let group = group.ok_or_else(|| Error::shape("no such row group"))?;
+        let store = self.store.ok_or_else(|| Error::shape("a stored tensor without its store"))?;
+        let (files, name) = store.file(location)?;
+        let bytes = read_exact(files, &name, group.offset, mem_len(group.len)?)?;
+        match checksum(&bytes) == group.sum {
+            true => Ok(bytes),
+            false => Err(damaged(&format!("row group {number}"), group.offset)),
         }
     }
 }

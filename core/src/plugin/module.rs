@@ -55,8 +55,9 @@ impl Module {
             let mut body = Cursor { bytes: at.take(len)?, at: 0 };
             let place = || format!("section {id} at byte {start}");
             match id {
-                CUSTOM if body.text().context(place)? == SECTION.as_bytes() => {
-                    if descriptor.replace(body.rest()).is_some() {
+                CUSTOM => {
+                    let is_ours = body.text().context(place)? == SECTION.as_bytes();
+                    if is_ours && descriptor.replace(body.rest()).is_some() {
                         return Err(fault(format!("it has two sections `{SECTION}`")));
                     }
                 }

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::tensor::{DType, mem_len};
 
 /// E2M1: sign, two bits of exponent, one of mantissa (OCP MX 1.0, section 5.3.3).
-const FP4: [f32; 16] =
+pub(super) const FP4: [f32; 16] =
     [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0];
 
 /// What the codes are, and which parts belong to them. Parts are numbered as in

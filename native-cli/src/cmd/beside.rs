@@ -12,20 +12,19 @@ use gmat_core::{Error, ErrorKind, Registry, Result, ResultExt};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::args::Import;
 use crate::folder::Folder;
 use crate::report::Console;
 
 /// The bytes of `tokens.bin`, if the model has a tokenizer.
 pub(super) fn tokenizer(
-    args: &Import,
+    forced: Option<&str>,
     folder: &Folder,
     registry: &Registry,
     config: Option<&ModelConfig>,
     console: &mut Console,
 ) -> Result<Option<Vec<u8>>> {
     let empty = ModelConfig::default();
-    let options = TokenizerOptions { pre: args.pre.clone() };
+    let options = TokenizerOptions { pre: forced.map(str::to_owned) };
     let files = SmallFiles(folder);
     let place = || format!("tokenizer in `{}`", folder.path().display());
     let again = |error: Error| match error.kind() {
@@ -40,7 +39,7 @@ pub(super) fn tokenizer(
                 .read(&files, config.unwrap_or(&empty), &options)
                 .map_err(again)
                 .context(place)?;
-            if let Some(pre) = args.pre.as_ref().filter(|_| !vocab.pre.is_empty()) {
+            if let Some(pre) = forced.filter(|_| !vocab.pre.is_empty()) {
                 pre_tokenizer(source, &files, config.unwrap_or(&empty), pre, console);
             }
             console.detail(format!("Tokenizer: {}, {} tokens", source.name(), vocab.tokens.len()));
@@ -123,6 +122,7 @@ pub(super) fn model_files(folder: &Folder, config: Option<Vec<u8>>) -> Result<Mo
         model_card: card.as_deref().and_then(card_head).map(str::to_owned),
         name: model_name(&path),
         source_keys: None,
+        tokens: None,
     })
 }
 

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use gmat_core::config::{ExportConfig, ScaleOptimization};
+use gmat_core::config::{ExportConfig, ScaleOptimization, pretty};
 use gmat_core::export::{
-    ExportOptions, ExportPlan, Importance, KEEP, Report, Suggestion, check_type, suggest,
+    ExportOptions, ExportPlan, Importance, KEEP, Manifest, Report, Suggestion, check_type,
+    manifest_name, suggest,
 };
 use gmat_core::format::tokens;
 use gmat_core::io::read_small;
@@ -12,7 +13,7 @@ use gmat_core::store::{FOLDER, METADATA, Store, TOKENS};
 use gmat_core::token::Vocab;
 use gmat_core::{Error, Registry, Result, ResultExt};
 
-use super::{budget, explain, read_config, reports, write_generated};
+use super::{base, budget, explain, read_config, reports, write_generated};
 use crate::args::{Common, Export};
 use crate::behind::write_behind;
 use crate::folder::Folder;
@@ -31,6 +32,8 @@ pub(crate) fn run(
     check_thresholds(args)?;
     let folder = Folder::new(store_path(&args.model));
     let store = Store::open(&folder)?;
+    let base_folder = base::require(&store, folder.path(), args.base.as_deref())?;
+    let store = base::attach(store, base_folder.as_ref())?;
     if args.generate_config {
         return generate(args, &store, registry, console);
     }
@@ -120,16 +123,30 @@ pub(crate) fn run(
     let tensors = super::tensors(plan.tensors());
     console.line(format!("Processing {tensors}..."));
     let names: Vec<&str> = plan.files().map(|(name, _)| name).collect();
+    let manifest_path = output_folder.join(manifest_name(&file_name));
+    refuse_foreign(&manifest_path)?;
     let mut staging = StagedFiles::new(&output_folder, &file_name, &names)?;
+    // A report needs the damage of every tensor.
+    let finished = staging.finished(&plan, args.restart || !reports.is_empty())?;
+    if finished.tensors() > 0 {
+        let (there, all) = (finished.tensors(), plan.tensors());
+        console.note(format!("going on: {there} of {all} tensors are there already"));
+    }
     let budget = budget(common)?;
     let mut damages = Vec::new();
     let result = write_behind(&mut staging, |sink| {
         let damages = (!reports.is_empty()).then_some(&mut damages);
-        plan.run(sink, budget, console, damages)
+        plan.go_on(finished, sink, budget, console, damages)
     });
     console.end();
-    result?;
+    let result = match &matrix {
+        Some((folder, _)) => folder.unchanged(result),
+        None => result,
+    };
+    let written = staging.settle(folder.unchanged(result))?;
+    let manifest = Manifest::new(&plan, &options, vocab.is_some(), &written)?;
     staging.commit()?;
+    write_whole(&manifest_path, &pretty(&manifest)?)?;
     if !reports.is_empty() {
         let report = Report::new(&plan, &damages);
         for target in &reports {
@@ -175,8 +192,24 @@ fn check_ours(path: &Path) -> Result<()> {
     }
 }
 
+/// A manifest replaces a manifest, and nothing else.
+fn refuse_foreign(manifest: &Path) -> Result<()> {
+    let foreign = match std::fs::read(manifest) {
+        Ok(text) => Manifest::parse(&text).is_err(),
+        Err(_) => manifest.symlink_metadata().is_ok(),
+    };
+    match foreign {
+        true => Err(Error::config(format!(
+            "`{}`, where the manifest of the export goes, exists and is none, so it is not replaced",
+            manifest.display()
+        ))
+        .with_hint("choose another --output, or move that file away")),
+        false => Ok(()),
+    }
+}
+
 /// The vocabulary of the store, if it has one.
-fn vocabulary(folder: &Folder) -> Result<Option<Vocab>> {
+pub(super) fn vocabulary(folder: &Folder) -> Result<Option<Vocab>> {
     let read = |bytes: Vec<u8>| {
         tokens::read(&bytes)
             .map_err(|e| e.with_hint("import the model again, or add --no-tokenizer"))

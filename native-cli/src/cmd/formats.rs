@@ -41,6 +41,10 @@ pub(crate) fn run(args: &Formats, registry: &Registry, console: &mut Console) ->
         console.line(format!("  {name:<10} mostly {base}"));
     }
     console.line(format!("  {KEEP:<10} every tensor in the type that it is stored in"));
+    console.line("\nOutput formats (convert --format):");
+    for container in registry.containers() {
+        console.line(format!("  {:<14} {}", container.name(), container.summary()));
+    }
     console.line("\nArchitectures:");
     for arch in registry.archs() {
         let classes = match arch.hf_names() {
@@ -87,6 +91,10 @@ fn as_json(recipes: &[(&str, &str)], registry: &Registry) -> serde_json::Value {
     let quants: Vec<_> = quants.collect();
     let recipes: Vec<_> =
         recipes.iter().map(|(name, base)| json!({"name": name, "mostly": base})).collect();
+    let containers = registry.containers().iter();
+    let containers: Vec<_> = containers
+        .map(|container| json!({"name": container.name(), "summary": container.summary()}))
+        .collect();
     let archs = registry.archs().iter();
     let archs: Vec<_> =
         archs.map(|arch| json!({"name": arch.name(), "classes": arch.hf_names()})).collect();
@@ -95,6 +103,7 @@ fn as_json(recipes: &[(&str, &str)], registry: &Registry) -> serde_json::Value {
         "block_formats": blocks,
         "quantization_types": quants,
         "recipes": recipes,
+        "output_formats": containers,
         "architectures": archs,
         "tokenizers": tokenizers,
         "pre_tokenizers": pre_tokenizers(registry),

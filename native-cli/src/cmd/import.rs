@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use gmat_core::config::{ImportConfig, Mapping, ModelConfig, metadata, tensor_id};
 use gmat_core::format::gguf::{SUFFIX, shard_number};
 use gmat_core::import::ImportPlan;
-use gmat_core::io::{Files as _, read_small};
+use gmat_core::io::Files;
 use gmat_core::source::{INDEX, Model, Pick};
-use gmat_core::store::{FOLDER, ModelFiles};
-use gmat_core::{DType, Error, Registry, Result, ResultExt, export};
+use gmat_core::store::{FOLDER, FromBase, Store};
+use gmat_core::{DType, Error, Registry, Result, ResultExt};
 
-use super::beside::{model_files, tokenizer};
-use super::{budget, read_config, write_generated};
+use super::source::Source;
+use super::{base, budget, export, read_config, write_generated};
 use crate::args::{Common, Import};
 use crate::behind::write_behind;
 use crate::folder::Folder;
@@ -25,6 +25,9 @@ use crate::staging::StagedFolder;
 /// The block format that keeps everything as it is.
 const RAW: &str = "raw";
 
+/// The same in less room.
+const LOSSLESS: &str = "lossless";
+
 /// File that `--generate-config` writes.
 const CONFIG: &str = "import_config.json";
 
@@ -34,32 +37,28 @@ pub(crate) fn run(
     registry: &Registry,
     console: &mut Console,
 ) -> Result<()> {
-    let input = Input::find(&args.model)?;
-    let folder = Folder::new(&input.folder);
-    let mut model = input.open(&folder)?;
-    // Keys of a GGUF file say all that is to be known; what else is in its folder may be of another
-    // model.
-    let is_gguf = model.keys.is_some();
-    let config_json = match is_gguf {
-        true => None,
-        false => read_small(&folder, "config.json")?,
-    };
-    let model_config = config_json
-        .as_deref()
-        .map(ModelConfig::parse)
-        .transpose()
-        .context(|| format!("file `{}`", folder.path().join("config.json").display()))?;
-    model.resolve(&folder, model_config.as_ref())?;
-    let metadata = metadata::extract(model_config.as_ref(), &model.metadata);
+    let source = Source::open(&args.model)?;
+    let (model, model_config, is_gguf) = (&source.model, source.config.as_ref(), source.is_gguf());
+    let metadata = metadata::extract(model_config, &model.metadata);
     if args.generate_config {
-        return generate(args, &model, metadata, console);
+        return generate(args, model, metadata, console);
     }
 
     let mut config = match &args.config {
         Some(path) => ImportConfig::parse(&read_config(path)?)
             .context(|| format!("config `{}`", path.display()))?,
-        None => default_config(&model),
+        None => default_config(model),
     };
+    let base_folder = args.base.as_deref().map(|path| Folder::new(export::store_path(path)));
+    let base = base_folder.as_ref().map(|folder| Store::open(folder)).transpose()?;
+    // Without a config, what the base is stored as decides.
+    if let (Some(base), None) = (&base, &args.config) {
+        config.block_format = match base.metadata.config.block_format.as_str() {
+            RAW => LOSSLESS,
+            other => other,
+        }
+        .to_owned();
+    }
     if let Some(format) = &args.block_format {
         config.block_format.clone_from(format);
     }
@@ -71,26 +70,40 @@ pub(crate) fn run(
         config.metadata = metadata;
     }
     check_format(args, &config, registry)?;
-    let plan = ImportPlan::new(&model, &config, registry)?;
+    let target = output_path(&args.output);
+    let mut plan = ImportPlan::new(model, &config, registry)?;
+    if let (Some(base), Some(base_folder)) = (&base, &base_folder) {
+        let way = base::way(&target, base_folder.path());
+        plan.against(base, way, &source.folder, registry, console)?;
+    }
     for note in model.notes.iter().chain(&plan.notes) {
         console.note(note);
     }
-    for odd in model_config.iter().flat_map(metadata::odd) {
+    for odd in model_config.into_iter().flat_map(metadata::odd) {
         console.note(odd);
     }
-    let (tokens, model_files) = if is_gguf {
-        if args.pre.is_some() {
-            console.note("`--pre` has no effect: keys of a GGUF file stay as they are");
-        }
-        (None, ModelFiles::default())
-    } else {
-        foresee(model_config.as_ref(), &config, registry, console)?;
-        let tokens = tokenizer(args, &folder, registry, model_config.as_ref(), console)?;
-        (tokens, model_files(&folder, config_json)?)
-    };
+    if !is_gguf {
+        foresee(model_config, &config, registry, console)?;
+    } else if args.pre.is_some() {
+        console.note("`--pre` has no effect: keys of a GGUF file stay as they are");
+    }
+    let (tokens, model_files) = source.beside(args.pre.as_deref(), registry, console)?;
 
-    let target = store_path(&args.output);
-    let mut staging = StagedFolder::new(&target, &input.paths(&model))?;
+    let mut inputs = source.input.paths(model);
+    inputs.extend(base_folder.iter().map(|base| base.path().to_owned()));
+    let mut staging = StagedFolder::new(&target, &inputs)?;
+    let fingerprint = plan.fingerprint(&model_files, tokens.as_deref())?;
+    let existing = staging.existing(&fingerprint, args.restart)?;
+    if !args.ignore_space {
+        staging.ask_for_room(plan.stored_bytes()).map_err(|error| match error.hint() {
+            Some(hint) => {
+                let hint = format!("{hint}; --ignore-space begins all the same");
+                error.with_hint(hint)
+            }
+            None => error,
+        })?;
+    }
+    let existing = existing.as_ref().map(|folder| folder as &dyn Files);
     console.line(format!(
         "Importing {} ({}) from {} file(s) as {}",
         super::tensors(plan.tensors()),
@@ -100,12 +113,18 @@ pub(crate) fn run(
     ));
     let budget = budget(common)?;
     let written = write_behind(&mut staging, |sink| {
-        plan.run(&folder, model_files, tokens.as_deref(), sink, budget, console)
+        plan.run(&source.folder, model_files, tokens.as_deref(), existing, sink, budget, console)
     });
     console.end();
-    let written = written?;
+    let written = staging.settle(source.folder.unchanged(written))?;
+    if let Some((path, manifest)) = source.manifest()? {
+        let place = || format!("manifest `{}`", path.display());
+        manifest.check_source(&written).context(place)?;
+    }
     staging.commit()?;
-    let stored: u64 = written.tensors.values().map(|tensor| tensor.stored_bytes).sum();
+    let own = written.tensors.values();
+    let own = own.filter(|record| !matches!(record.from_base, Some(FromBase::Same(_))));
+    let stored: u64 = own.map(|tensor| tensor.stored_bytes).sum();
     console.line(format!(
         "Done! {}, {} stored in {}",
         super::tensors(written.total_tensors),
@@ -142,7 +161,7 @@ fn foresee(
     registry: &Registry,
     console: &mut Console,
 ) -> Result<()> {
-    let effective = export::effective_config(model, &config.metadata)?;
+    let effective = gmat_core::export::effective_config(model, &config.metadata)?;
     if let Err(error) = gmat_core::arch::choose(registry.archs(), &effective) {
         let hint = error.hint().unwrap_or_default();
         let said = format!("export will not accept this as it is: {}; {hint}", error.message());
@@ -155,7 +174,7 @@ fn foresee(
 }
 
 /// The store that `--output` means: a folder that gets a `model.gmat`, unless it is one by name.
-pub(crate) fn store_path(output: &Path) -> PathBuf {
+pub(crate) fn output_path(output: &Path) -> PathBuf {
     // Without a slash at the end: suffixes are added to the name.
     let output: PathBuf = output.components().collect();
     let is_store =
@@ -258,7 +277,7 @@ impl Input {
         self.gguf.as_deref()
     }
 
-    fn open(&self, folder: &Folder) -> Result<Model> {
+    pub(super) fn open(&self, folder: &Folder) -> Result<Model> {
         match &self.gguf {
             Some(file) => Model::open_gguf(folder, file),
             None => Model::open(folder, self.pick()),
@@ -266,7 +285,7 @@ impl Input {
     }
 
     /// Everything that must be there until the import is done.
-    fn paths(&self, model: &Model) -> Vec<PathBuf> {
+    pub(crate) fn paths(&self, model: &Model) -> Vec<PathBuf> {
         let shards = model.shards.iter().map(|shard| self.folder.join(&shard.name));
         [self.folder.clone()].into_iter().chain(shards).collect()
     }

@@ -10,22 +10,36 @@ use std::path::Path;
 
 use gmat_core::config::name_pattern;
 use gmat_core::inspect::{Contents, Histogram};
-use gmat_core::store::{FOLDER, METADATA};
+use gmat_core::store::Store;
 use gmat_core::{Error, Registry, Result, ResultExt};
 
+use super::base;
 use super::import::Input;
+use super::store_at;
 use crate::args::Inspect;
 use crate::folder::Folder;
 use crate::report::Console;
 
 pub(crate) fn run(args: &Inspect, registry: &Registry, console: &mut Console) -> Result<()> {
-    let (folder, mut contents) = open(&args.path, registry)?;
+    let place = store_at(&args.path).map(Folder::new);
+    let store = place.as_ref().map(|place| Store::open(place)).transpose()?;
+    let base_folder = match (&place, &store) {
+        (Some(place), Some(store)) => base::find(store, place.path(), args.base.as_deref()),
+        _ => None,
+    };
+    let store = store.map(|store| base::attach(store, base_folder.as_ref())).transpose()?;
+    let (folder, mut contents) = match (&place, &store) {
+        (Some(place), Some(store)) => (Folder::new(place.path()), Contents::store(store)?),
+        _ => open(&args.path, registry)?,
+    };
     for warning in &contents.warnings {
         console.warn(warning);
     }
     let histograms = match &args.histogram {
         Some(wanted) => {
-            distribution::measure(&folder, &contents, wanted, args.bins.into(), registry, console)?
+            let bins = args.bins.into();
+            let store = store.as_ref();
+            distribution::measure(&folder, store, &contents, wanted, bins, registry, console)?
         }
         None => Vec::new(),
     };
@@ -73,17 +87,8 @@ fn refuse_none(none: bool, what: &str, pattern: &str) -> Result<()> {
     }
 }
 
-/// What the path means, and the folder that it is in.
+/// What a path means that is no store, and the folder that it is in.
 fn open(path: &Path, registry: &Registry) -> Result<(Folder, Contents)> {
-    let inner = path.join(FOLDER);
-    for store in [path, &inner] {
-        // A metadata file that cannot be read still says what the folder is.
-        if store.join(METADATA).symlink_metadata().is_ok() {
-            let folder = Folder::new(store);
-            let contents = Contents::store(&folder)?;
-            return Ok((folder, contents));
-        }
-    }
     let input = Input::find(path)?;
     let folder = Folder::new(&input.folder);
     let contents = match input.gguf() {

@@ -1,6 +1,9 @@
 //! The subcommands, one file each.
 
+mod base;
 mod beside;
+pub(crate) mod compare;
+pub(crate) mod convert;
 mod explain;
 pub(crate) mod export;
 pub(crate) mod formats;
@@ -9,12 +12,16 @@ pub(crate) mod inspect;
 #[cfg(feature = "plugins")]
 pub(crate) mod plugins;
 mod reports;
+mod source;
+pub(crate) mod store;
+pub(crate) mod verify;
 
 use std::fs;
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gmat_core::pipeline::Budget;
+use gmat_core::store::{FOLDER, METADATA};
 use gmat_core::{Error, Result, limits};
 
 use crate::args::Common;
@@ -23,6 +30,13 @@ use crate::staging::write_whole;
 /// `1 tensor`, `57 tensors`.
 fn tensors(count: usize) -> String {
     if count == 1 { "1 tensor".to_owned() } else { format!("{count} tensors") }
+}
+
+/// The store that a path means, if it means one: the folder itself, or the `model.gmat` in it.
+fn store_at(path: &Path) -> Option<PathBuf> {
+    // A metadata file that cannot be read still says what the folder is.
+    let is_store = |folder: &PathBuf| folder.join(METADATA).symlink_metadata().is_ok();
+    [path.to_owned(), path.join(FOLDER)].into_iter().find(is_store)
 }
 
 /// Environment variable for the number of units under way.

@@ -1,36 +1,53 @@
 //! GGUF files in the making.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Read as _;
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use gmat_core::io::Sink;
+use gmat_core::export::{ExportPlan, Finished};
+use gmat_core::io::{Chunk, Files, Sink};
 use gmat_core::{Error, Result};
 
+use super::room::Room;
 use super::{
-    Open, PARTIAL, create_folder, create_locked, failed, nothing_open, remove_empty, with_suffix,
+    Open, PARTIAL, create_folder, create_locked, failed, kept, may_go_on, nothing_open,
+    remove_empty, with_suffix,
 };
-use crate::interrupt::{self, Leftover};
+use crate::folder::Folder;
 
 /// First bytes of a GGUF file.
 const MAGIC: &[u8; 4] = b"GGUF";
 const SUFFIX: &str = ".gguf";
 
+/// Added to the name of the output for the journal of what is finished.
+const JOURNAL: &str = ".journal.partial";
+
 /// One or more files in the making, each written to `X.partial` and renamed by
-/// [`StagedFiles::commit`], removed if dropped before.
+/// [`StagedFiles::commit`]. If the run is stopped, they stay for the run that goes on; otherwise they
+/// are removed if dropped before.
 pub(crate) struct StagedFiles {
     folder: PathBuf,
+    output: String,
     /// Final paths, and the open files, which hold the locks of this output.
     files: Vec<(PathBuf, File)>,
     open: Option<Open>,
+    /// What is finished; locked for the whole run.
+    journal: (PathBuf, File),
     /// The topmost folder that was made for this output.
     made: Option<PathBuf>,
+    room: Room,
+    /// Finished tensors in the partial files.
+    finished: usize,
+    /// Whether an interrupted run finished some of them.
+    resumed: bool,
+    keep: bool,
     committed: usize,
 }
 
 impl StagedFiles {
     /// Files of these names to be written to `folder`, which is made if it does not exist. `output`
-    /// is the name that the user gave: what a killed run left of it is removed.
+    /// is the name that the user gave.
     ///
     /// # Errors
     /// `Config` if a file of that name exists and is not a GGUF file: exports replace what exports
@@ -40,18 +57,126 @@ impl StagedFiles {
             replaceable(&folder.join(name))?;
         }
         let made = create_folder(folder)?;
-        remove_leftovers(folder, output);
-        Ok(Self { folder: folder.to_owned(), files: Vec::new(), open: None, made, committed: 0 })
+        let journal = with_suffix(&folder.join(output), JOURNAL);
+        let file = create_locked(&journal)?;
+        Ok(Self {
+            folder: folder.to_owned(),
+            output: output.to_owned(),
+            files: Vec::new(),
+            open: None,
+            journal: (journal, file),
+            made,
+            room: Room::default(),
+            finished: 0,
+            resumed: false,
+            keep: false,
+            committed: 0,
+        })
+    }
+
+    /// What of `plan` an interrupted run finished, with `restart` nothing; anything else that it
+    /// left is removed.
+    ///
+    /// # Errors
+    /// `Config` if that run was of another plan: its output is not thrown away unasked; `Io` if there
+    /// is no room for the rest.
+    pub(crate) fn finished(&mut self, plan: &ExportPlan<'_>, restart: bool) -> Result<Finished> {
+        let failed = |error| failed("read", &self.journal.0, error);
+        let mut text = String::new();
+        let mut file = &self.journal.1;
+        file.read_to_string(&mut text).map_err(failed)?;
+        let begun = text.contains('\n') && !restart;
+        // Until it is known to be of no use.
+        self.keep = begun;
+        let partials = Partials { folder: &self.folder, files: Folder::new("") };
+        let finished = match begun {
+            true => plan.finished(&partials, &text)?,
+            false => Finished::default(),
+        };
+        (self.keep, self.resumed) = (false, finished.tensors() > 0);
+        let lines = if finished.tensors() == 0 { 0 } else { finished.tensors() + 1 };
+        let kept: usize = text.split_inclusive('\n').take(lines).map(str::len).sum();
+        self.journal.1.set_len(kept as u64).map_err(failed)?;
+        file.seek(SeekFrom::End(0)).map_err(failed)?;
+        if finished.tensors() == 0 {
+            remove_leftovers(&self.folder, &self.output);
+            self.checkpoint(&plan.fingerprint()?.to_line()?)?;
+            self.finished = 0;
+        }
+        let needed = plan.files().map(|(_, len)| len).sum();
+        // Nor does it if there is no room.
+        self.keep = self.resumed;
+        self.room = Room::ask(&self.folder, needed, plan.written(&finished))?;
+        self.keep = false;
+        Ok(finished)
+    }
+
+    /// Passes on how the run ended. If it may go on later, what is finished is kept.
+    pub(crate) fn settle<T>(&mut self, result: Result<T>) -> Result<T> {
+        result.map_err(|error| {
+            // Whatever becomes of this run, it does not lose what another one finished.
+            self.keep = self.resumed || self.finished > 0 && may_go_on(&error);
+            if self.keep { kept(error) } else { error }
+        })
     }
 
     /// Gives every file its name.
     pub(crate) fn commit(mut self) -> Result<()> {
-        for (target, _) in &self.files {
+        for (target, file) in &self.files {
             let partial = with_suffix(target, PARTIAL);
-            fs::rename(partial, target).map_err(|e| failed("write", target, e))?;
+            let failed = |e| failed("write", target, e);
+            // A name must not survive a power cut that its content does not.
+            file.sync_data().map_err(failed)?;
+            fs::rename(partial, target).map_err(failed)?;
             self.committed += 1;
         }
         Ok(())
+    }
+
+    /// Opens the partial file of a name.
+    fn open(&mut self, name: &str, kept: u64) -> Result<()> {
+        let target = replaceable(&self.folder.join(name))?;
+        let path = with_suffix(&target, PARTIAL);
+        let mut lock = create_locked(&path)?;
+        let failed = |error| failed("write", &path, error);
+        lock.set_len(kept).map_err(failed)?;
+        lock.seek(SeekFrom::End(0)).map_err(failed)?;
+        self.open = Some(Open { file: lock.try_clone().map_err(failed)?, path });
+        self.files.push((target, lock));
+        Ok(())
+    }
+}
+
+/// The files that an interrupted run left, under the names that they would have got.
+struct Partials<'a> {
+    folder: &'a Path,
+    files: Folder,
+}
+
+impl Partials<'_> {
+    fn real(&self, name: &str) -> Result<String> {
+        let path = with_suffix(&replaceable(&self.folder.join(name))?, PARTIAL);
+        path.into_os_string().into_string().map_err(|path| {
+            Error::config(format!("the path `{}` is not UTF-8", path.to_string_lossy()))
+        })
+    }
+}
+
+impl Files for Partials<'_> {
+    fn names(&self) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
+    fn len(&self, name: &str) -> Result<Option<u64>> {
+        self.files.len(&self.real(name)?)
+    }
+
+    fn read(&self, name: &str, range: Range<u64>) -> Result<Chunk<'_>> {
+        self.files.read(&self.real(name)?, range)
+    }
+
+    fn place(&self, name: &str) -> String {
+        self.real(name).unwrap_or_else(|_| name.to_owned())
     }
 }
 
@@ -118,38 +243,40 @@ fn is_part(name: &str, stem: &str) -> bool {
 
 impl Sink for StagedFiles {
     fn begin(&mut self, name: &str, _: Option<u64>) -> Result<()> {
-        let target = replaceable(&self.folder.join(name))?;
-        let path = with_suffix(&target, PARTIAL);
-        let lock = create_locked(&path)?;
-        interrupt::register(Leftover { path: path.clone(), made: self.made.clone() });
-        let failed = |error| failed("write", &path, error);
-        lock.set_len(0).map_err(failed)?;
-        self.open = Some(Open { file: lock.try_clone().map_err(failed)?, path });
-        self.files.push((target, lock));
-        Ok(())
+        self.open(name, 0)
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<()> {
-        self.open.as_mut().ok_or_else(nothing_open)?.append(bytes)
+        self.open.as_mut().ok_or_else(nothing_open)?.append(bytes, &mut self.room)
     }
 
     fn finish(&mut self) -> Result<()> {
         self.open.take().ok_or_else(nothing_open).map(drop)
     }
+
+    fn reopen(&mut self, name: &str, kept: u64) -> Result<()> {
+        self.open(name, kept)
+    }
+
+    fn checkpoint(&mut self, line: &str) -> Result<()> {
+        let (path, file) = &mut self.journal;
+        file.write_all(format!("{line}\n").as_bytes()).map_err(|e| failed("write", path, e))?;
+        self.finished += 1;
+        Ok(())
+    }
 }
 
 impl Drop for StagedFiles {
     fn drop(&mut self) {
-        for (number, (target, _)) in self.files.iter().enumerate() {
-            let partial = with_suffix(target, PARTIAL);
-            if number >= self.committed {
-                // Nothing can be done about a failure here, and the name says what it is.
-                let _ = fs::remove_file(&partial);
+        // Nothing can be done about failures here, and the names say what these files are.
+        if !self.keep {
+            for (target, _) in self.files.iter().skip(self.committed) {
+                let _ = fs::remove_file(with_suffix(target, PARTIAL));
             }
-            interrupt::forget(&partial);
-        }
-        if self.committed < self.files.len() || self.files.is_empty() {
-            remove_empty(&self.folder, self.made.as_ref());
+            let _ = fs::remove_file(&self.journal.0);
+            if self.committed < self.files.len() || self.files.is_empty() {
+                remove_empty(&self.folder, self.made.as_ref());
+            }
         }
     }
 }

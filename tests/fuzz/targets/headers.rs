@@ -4,7 +4,9 @@
 
 use gmat_core::Error;
 use gmat_core::config::{ExportConfig, ImportConfig, ModelConfig};
+use gmat_core::export::Manifest;
 use gmat_core::format::{gguf, safetensors, store, tokens};
+use gmat_core::store::Metadata;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -23,6 +25,8 @@ fuzz_target!(|data: &[u8]| {
     let _ = ImportConfig::parse(data);
     let _ = ExportConfig::parse(data);
     let _ = ModelConfig::parse(data);
+    let _ = Metadata::parse(data);
+    let _ = Manifest::parse(data).map(|manifest| manifest.config());
     if let Some((prefix, rest)) = data.split_first_chunk() {
         let _ = safetensors::header_len(*prefix, len);
         let _ = safetensors::parse(rest, len);

@@ -11,4 +11,5 @@ use vocab::{Files, check};
 fuzz_target!(|data: &[u8]| {
     for name in ["tokenizer.model", "spiece.model", "sentencepiece.bpe.model"] {
         check(&Files::of(name, data));
-    }});
+    }
+});

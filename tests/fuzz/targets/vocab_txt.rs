@@ -11,4 +11,5 @@ use vocab::{Files, check};
 fuzz_target!(|data: &[u8]| {
     for name in ["vocab.txt"] {
         check(&Files::of(name, data));
-    }});
+    }
+});

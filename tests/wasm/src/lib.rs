@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use gmat_core::block::{BlockFormat, EncodeInput, GroupShape};
 use gmat_core::quant::{Need, QuantCx, QuantType, Search};
-use gmat_core::{DType, Error, Registry, Result};
+use gmat_core::{DType, Error, Registry, Result, convert};
 
 /// Elements of a row: super-blocks, more than vectors are wide, and odd in number.
 const COLS: usize = 1280;
@@ -65,13 +65,18 @@ fn quantized(
     Ok(())
 }
 
-fn encoded(block: &dyn BlockFormat, rows: &[f32], hasher: &mut blake3::Hasher) -> Result<()> {
-    let source: Vec<u8> = rows.iter().flat_map(|value| value.to_le_bytes()).collect();
-    let (dtype, count) = (DType::F32, rows.len() / COLS);
-    let input = EncodeInput { values: rows, bytes: &source, dtype, rows: count, cols: COLS };
+fn encoded(
+    block: &dyn BlockFormat,
+    dtype: DType,
+    source: &[u8],
+    hasher: &mut blake3::Hasher,
+) -> Result<()> {
+    let count = source.len() / dtype.block().bytes / COLS;
+    let mut values = vec![0.0; count * COLS];
+    convert::to_f32(dtype, source, &mut values)?;
+    let input = EncodeInput { values: &values, bytes: source, dtype, rows: count, cols: COLS };
     let mut bytes = Vec::new();
     block.encode(input, &mut bytes)?;
-    let mut values = vec![0.0; rows.len()];
     block.decode(&bytes, GroupShape { dtype, rows: count, cols: COLS }, &mut values)?;
     hasher.update(&bytes);
     for value in values {
@@ -99,9 +104,15 @@ pub fn hashes() -> Result<String> {
         let _ = writeln!(text, "{name} {hash}");
     };
     for block in registry.blocks() {
-        let mut hasher = blake3::Hasher::new();
-        let result = encoded(*block, &rows, &mut hasher);
-        line(block.name(), &hasher, result);
+        let wide: Vec<u8> = rows.iter().flat_map(|value| value.to_le_bytes()).collect();
+        // The upper halves are BF16.
+        let short: Vec<u8> =
+            wide.chunks(4).flat_map(|bytes| bytes.iter().skip(2)).copied().collect();
+        for (dtype, source) in [(DType::F32, &wide), (DType::Bf16, &short)] {
+            let mut hasher = blake3::Hasher::new();
+            let result = encoded(*block, dtype, source, &mut hasher);
+            line(&format!("{} {dtype}", block.name()), &hasher, result);
+        }
     }
     for quant in registry.quants() {
         for (search, mode) in

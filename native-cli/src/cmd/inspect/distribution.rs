@@ -3,6 +3,7 @@
 use gmat_core::config::name_pattern;
 use gmat_core::inspect::{Contents, Histogram, Tensor};
 use gmat_core::progress::{Event, Progress as _};
+use gmat_core::store::Store;
 use gmat_core::{Error, Registry, Result, ResultExt};
 
 use super::{Measured, refuse_none, table};
@@ -15,6 +16,7 @@ const BAR: usize = 50;
 /// Measures the tensor of that name, or all that match.
 pub(super) fn measure(
     folder: &Folder,
+    store: Option<&Store<'_>>,
     contents: &Contents,
     wanted: &str,
     bins: usize,
@@ -39,7 +41,7 @@ pub(super) fn measure(
     let mut before = 0u64;
     let mut out = Vec::with_capacity(chosen.len());
     for tensor in chosen {
-        let histogram = Histogram::of(folder, tensor, bins, registry, &mut |done| {
+        let histogram = Histogram::of(folder, store, tensor, bins, registry, &mut |done| {
             go_on(console, Event::Bytes(before.saturating_add(done)))
         })?;
         before = before.saturating_add(Histogram::cost(tensor));

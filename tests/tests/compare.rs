@@ -1,0 +1,67 @@
+//! `gmat compare`: any two models, tensor by tensor.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::support::{gmat, hinted, stored};
+
+const INPUT: i32 = 3;
+
+#[test]
+fn models_of_all_kinds() {
+    let dir = stored();
+    let at = dir.path();
+    let compare = |a: &str, b: &str| -> Value {
+        let ran = gmat(at, &["compare", a, b, "--json"]).ok();
+        serde_json::from_str(&ran.stdout).unwrap()
+    };
+    let error = |found: &Value| found["total"]["relative_rmse"].as_f64().unwrap();
+    let pairs = |found: &Value| found["pairs"].as_array().unwrap().len();
+    let export = |out: &str, args: &[&str]| {
+        gmat(at, &[&["export", "-q", "-m", "model.gmat", "-o", out], args].concat()).ok();
+    };
+    gmat(at, &["import", "-q", "-m", "hf", "-o", "raw.gmat", "--block-format", "raw"]).ok();
+
+    // The store's own error is that of its block format; vectors are kept as they are.
+    let found = compare("hf", "model.gmat");
+    let total = pairs(&found);
+    assert!((0.0005..0.002).contains(&error(&found)), "{found:#}");
+    assert!(found["pairs"].as_array().unwrap().iter().any(|pair| pair["same"] == true));
+    assert_eq!(found["only_a"].as_array().unwrap().len(), 0);
+    let found = compare("hf", "raw.gmat");
+    assert_eq!((error(&found), pairs(&found)), (0.0, total));
+    assert!(found["pairs"].as_array().unwrap().iter().all(|pair| pair["same"] == true));
+
+    // A GGUF file has other names and permuted rows: the figures are those of the export's report.
+    export("q4.gguf", &["--type", "q4_0", "--report", "report.json"]);
+    let found = compare("model.gmat", "q4.gguf");
+    let report: Value = serde_json::from_slice(&fs::read(at.join("report.json")).unwrap()).unwrap();
+    assert_eq!(pairs(&found), report["tensors"].as_array().unwrap().len());
+    for (pair, tensor) in
+        found["pairs"].as_array().unwrap().iter().zip(report["tensors"].as_array().unwrap())
+    {
+        assert_eq!(pair["b"]["name"], tensor["name"]);
+        assert_eq!(pair["relative_rmse"], tensor["relative_rmse"], "{pair:#}");
+        assert_eq!(pair["b"]["type"], tensor["type"]);
+    }
+    let back = compare("q4.gguf", "model.gmat");
+    assert!((error(&back) / error(&found) - 1.0).abs() < 0.02, "{back:#}");
+
+    // Two GGUF files; one that was imported, and the store of it.
+    export("q8.gguf", &["--type", "q8_0", "--shard-size", "3MB"]);
+    let mut names =
+        fs::read_dir(at).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+    let split = names.find(|name| name.starts_with("q8-00001-of-")).unwrap();
+    let found = compare(&split, "q4.gguf");
+    assert_eq!(pairs(&found), pairs(&back));
+    gmat(at, &["import", "-q", "-m", "q4.gguf", "-o", "q4.gmat"]).ok();
+    assert_eq!(error(&compare("q4.gguf", "q4.gmat")), 0.0);
+
+    let table = gmat(at, &["compare", "model.gmat", "q4.gguf", "--html", "c.html"]).ok().stdout;
+    for part in ["token_embd.weight = model.embed_tokens.weight", "q4_0", "in both"] {
+        assert!(table.contains(part), "{table}");
+    }
+    assert!(fs::read_to_string(at.join("c.html")).unwrap().contains("<svg"));
+    hinted(gmat(at, &["compare", "hf", "q4.gguf"]), INPUT, &["no tensor", "import"]);
+}
