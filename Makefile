@@ -46,7 +46,9 @@ lint:
 	rustfmt --edition 2024 --check $(CODEC_FILES)
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 
+# The tests build plugins for wasm.
 unit:
+	rustup target add wasm32-unknown-unknown
 	$(CARGO) test --workspace --locked
 
 # The core and all codecs must build for the browser, and write the same bytes there.
@@ -80,6 +82,7 @@ page: web build
 	tests/page/run.sh $(GMAT) $(BUNDLE) web/dist
 
 interop: build
+	rustup target add wasm32-unknown-unknown
 	tests/interop/run.sh $(GMAT)
 
 # What convert writes, read by NumPy, msgpack, pickle and JAX.

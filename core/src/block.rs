@@ -1,6 +1,7 @@
 //! Block formats: how the store encodes the rows of a tensor.
 
 use crate::error::{Error, Result};
+use crate::plugin::Plugin;
 use crate::tensor::DType;
 
 /// Whole rows of one tensor on their way into the store.
@@ -88,6 +89,11 @@ pub trait BlockFormat: Sync {
             "block format `{}` does not keep source bytes",
             self.name()
         )))
+    }
+
+    /// The plugin that it is from; none if it is built in.
+    fn plugin(&self) -> Option<&'static Plugin> {
+        None
     }
 
     /// Whether rows can be encoded as what differs from those of another tensor, their base.

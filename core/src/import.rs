@@ -318,6 +318,10 @@ impl<'a> ImportPlan<'a> {
             sink.finish()?;
         }
         let mut metadata = Metadata::new(self.config.clone(), model_files, records);
+        for plugin in self.items.iter().filter_map(|item| item.format.plugin()) {
+            let (name, identity) = (plugin.name().to_owned(), plugin.identity().clone());
+            metadata.plugins.insert(name, identity);
+        }
         metadata.made_against = self.made_against();
         metadata.write(sink)?;
         Ok(metadata)

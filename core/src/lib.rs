@@ -23,6 +23,7 @@ pub mod inspect;
 pub mod io;
 pub mod limits;
 pub mod pipeline;
+pub mod plugin;
 pub mod progress;
 pub mod quant;
 pub mod recipe;

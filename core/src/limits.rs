@@ -40,6 +40,25 @@ pub const GROUP_VALUES: u64 = 1 << 20;
 /// Longest row: 256 Mi elements (1 GiB as `f32`). A row is the smallest unit of work.
 pub const ROW_VALUES: u64 = 1 << 28;
 
+/// Largest plugin. Those of a few hundred lines have some ten thousand bytes.
+pub const PLUGIN_MODULE: u64 = 8 << 20;
+
+/// Largest function of a plugin: what compiling takes grows faster than its size.
+pub const PLUGIN_FUNCTION: u64 = 256 << 10;
+
+/// Largest descriptor of a plugin.
+pub const PLUGIN_DESCRIPTOR: usize = 64 << 10;
+
+/// Bytes of memory that a plugin gets besides those for what it works on.
+pub const PLUGIN_MEMORY: u64 = 64 << 20;
+
+/// Instructions that a plugin may take for so many values: a second or so for the pieces it is given,
+/// a hundred times what a thorough search takes.
+#[must_use]
+pub fn plugin_fuel(values: usize) -> u64 {
+    (values as u64).saturating_mul(20_000).saturating_add(1 << 28)
+}
+
 /// Most rows that a block format wants to have in a group: so that what is in a few bytes takes no
 /// more memory than a group of that many of the longest rows.
 pub const GRANULE: usize = 4;

@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 
 use crate::convert::first_non_finite;
 use crate::error::{Error, Result};
+use crate::plugin::Plugin;
 pub use crate::tensor::BlockSize;
 
 /// What a type does with importance (one weight per column).
@@ -84,6 +85,21 @@ pub trait QuantType: Sync {
     /// # Errors
     /// `Shape` if lengths do not fit. Never panics, whatever the bytes.
     fn dequantize(&self, bytes: &[u8], out: &mut [f32]) -> Result<()>;
+
+    /// The plugin that it is from; none if it is built in.
+    fn plugin(&self) -> Option<&'static Plugin> {
+        None
+    }
+
+    /// The same type with parameters, the text of a JSON object.
+    ///
+    /// # Errors
+    /// `Config` if it takes none; `Plugin` if it does not accept these.
+    fn with_params(&self, params: &str) -> Result<&'static dyn QuantType> {
+        let _ = params;
+        Err(Error::config(format!("`{}` takes no parameters, but `params` are given", self.name()))
+            .with_hint("only types of plugins have parameters"))
+    }
 }
 
 /// The importance of a row, or 1 for every column.
@@ -161,15 +177,8 @@ impl<K: RowKernel> QuantType for RowWise<K> {
     }
 
     fn quantize(&self, values: &[f32], cx: &QuantCx<'_>, out: &mut [u8]) -> Result<()> {
-        let row_len = row_len::<K>(values.len(), cx, out.len())?;
-        if let Some(at) = first_non_finite(values) {
-            let (value, row, column) = (values.get(at).copied(), at / cx.cols, at % cx.cols);
-            return Err(Error::malformed(format!(
-                "value at row {row}, column {column} is `{}`, not a finite number",
-                value.unwrap_or(f32::NAN)
-            ))
-            .with_hint("the checkpoint is broken: import a sound one, or leave the tensor out"));
-        }
+        let row_len = check_rows(K::NAME, self.block(), K::NEED, values.len(), cx, out.len())?;
+        refuse_non_finite(values, cx.cols)?;
         for (index, (row, out)) in values.chunks(cx.cols).zip(out.chunks_mut(row_len)).enumerate() {
             K::quantize_row(row, cx.importance, out);
             if let Search::Trellis { lambda } = cx.search {
@@ -227,22 +236,38 @@ impl<K: RowKernel> QuantType for RowWise<K> {
     }
 }
 
+/// Refuses values that are no numbers, naming row and column.
+pub(crate) fn refuse_non_finite(values: &[f32], cols: usize) -> Result<()> {
+    let Some(at) = first_non_finite(values) else { return Ok(()) };
+    let (value, row, column) = (values.get(at).copied(), at / cols, at % cols);
+    Err(Error::malformed(format!(
+        "value at row {row}, column {column} is `{}`, not a finite number",
+        value.unwrap_or(f32::NAN)
+    ))
+    .with_hint("the checkpoint is broken: import a sound one, or leave the tensor out"))
+}
+
 /// Checks everything kernels rely on; returns the bytes of one row.
-fn row_len<K: RowKernel>(values: usize, cx: &QuantCx<'_>, out: usize) -> Result<usize> {
+pub(crate) fn check_rows(
+    name: &str,
+    block: BlockSize,
+    need: Need,
+    values: usize,
+    cx: &QuantCx<'_>,
+    out: usize,
+) -> Result<usize> {
     let cols = cx.cols;
-    if cols == 0 || !cols.is_multiple_of(K::ELEMS) {
+    if cols == 0 || !cols.is_multiple_of(block.elems) {
         return Err(Error::shape(format!(
-            "rows of {cols} are not a multiple of the {} weights in a block of `{}`",
-            K::ELEMS,
-            K::NAME
+            "rows of {cols} are not a multiple of the {} weights in a block of `{name}`",
+            block.elems
         )));
     }
-    let row_len = (cols / K::ELEMS).checked_mul(K::BYTES);
+    let row_len = (cols / block.elems).checked_mul(block.bytes);
     let out_len = row_len.and_then(|len| len.checked_mul(values / cols));
     let (Some(row_len), Some(true)) = (row_len, out_len.map(|len| len == out)) else {
         return Err(Error::shape(format!(
-            "{values} values and {out} bytes do not fit rows of {cols} in `{}`",
-            K::NAME
+            "{values} values and {out} bytes do not fit rows of {cols} in `{name}`"
         )));
     };
     if !values.is_multiple_of(cols) {
@@ -256,8 +281,8 @@ fn row_len<K: RowKernel>(values: usize, cx: &QuantCx<'_>, out: usize) -> Result<
         Some(weights) if weights.iter().any(|w| !w.is_finite() || *w < 0.0) => {
             Err(Error::malformed("importance has an entry that is negative or not finite"))
         }
-        None if K::NEED == Need::Required => {
-            Err(Error::config(format!("type `{}` needs importance data", K::NAME))
+        None if need == Need::Required => {
+            Err(Error::config(format!("type `{name}` needs importance data"))
                 .with_hint("give one with --imatrix, or choose another type"))
         }
         _ => Ok(row_len),

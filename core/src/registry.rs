@@ -5,10 +5,13 @@
 //! also makes an anchor that the codec crate's `link()` counts, and [`Registry::builtin`] compares
 //! that count with what arrived.
 
+use std::collections::BTreeMap;
+
 use crate::arch::ModelArch;
 use crate::block::BlockFormat;
 use crate::container::Container;
 use crate::error::{Error, ErrorKind, Result, nearest};
+use crate::plugin::{Identity, Plugin, PluginBlock, PluginQuant, no_layout};
 use crate::quant::QuantType;
 use crate::token::TokenizerSource;
 
@@ -67,6 +70,9 @@ pub struct Registry {
     quants: Vec<&'static dyn QuantType>,
     archs: Vec<&'static dyn ModelArch>,
     tokenizers: Vec<&'static dyn TokenizerSource>,
+    plugins: Vec<&'static Plugin>,
+    /// What was found in the places of plugins and is of no use, and why.
+    unusable: Vec<String>,
     containers: Vec<&'static dyn Container>,
 }
 
@@ -135,6 +141,129 @@ impl Registry {
         insert(&mut self.tokenizers, tokenizer, |t| t.name(), "tokenizer")
     }
 
+    /// Adds what a plugin brings.
+    ///
+    /// # Errors
+    /// `Plugin` if there is another plugin of that name, or if this build does not know what a type of
+    /// it fills.
+    pub fn add_plugin(&mut self, plugin: &'static Plugin) -> Result<()> {
+        if let Some(other) = self.plugin(plugin.name()) {
+            return Err(Error::new(
+                ErrorKind::Plugin,
+                format!(
+                    "two plugins are called `{}`: `{}` and `{}`",
+                    plugin.name(),
+                    other.place(),
+                    plugin.place()
+                ),
+            )
+            .with_hint("remove one of them"));
+        }
+        let mut quants = Vec::new();
+        for (index, ty) in plugin.descriptor().types.iter().enumerate() {
+            let built_in = |layout: crate::GgmlType| {
+                let quant = self.quant(layout.name()).filter(|quant| quant.block() == ty.block);
+                quant.ok_or_else(|| no_layout(&ty.name))
+            };
+            let layout = ty.layout.map(built_in).transpose()?;
+            quants.push(PluginQuant::new(plugin, index, layout)?);
+        }
+        let count = plugin.descriptor().blocks.len();
+        let blocks = (0..count).map(|index| PluginBlock::new(plugin, index));
+        let blocks = blocks.collect::<Result<Vec<_>>>()?;
+        quants.into_iter().try_for_each(|quant| self.add_quant(Box::leak(Box::new(quant))))?;
+        blocks.into_iter().try_for_each(|block| self.add_block(Box::leak(Box::new(block))))?;
+        self.plugins.push(plugin);
+        Ok(())
+    }
+
+    /// Remembers a plugin that cannot be used, for those who ask for it.
+    pub fn add_unusable(&mut self, why: impl Into<String>) {
+        self.unusable.push(why.into());
+    }
+
+    /// Plugins, in the order in which they were added.
+    #[must_use]
+    pub fn plugins(&self) -> &[&'static Plugin] {
+        &self.plugins
+    }
+
+    /// The plugin of that name.
+    #[must_use]
+    pub fn plugin(&self, name: &str) -> Option<&'static Plugin> {
+        self.plugins.iter().find(|plugin| plugin.name() == name).copied()
+    }
+
+    /// Whether all of these plugins are there; notes which are there in another form.
+    ///
+    /// # Errors
+    /// `Plugin` if one is missing that `what` needs, naming its hash.
+    pub fn has_plugins(
+        &self,
+        wanted: &BTreeMap<String, Identity>,
+        what: &str,
+        notes: &mut Vec<String>,
+    ) -> Result<()> {
+        for (name, identity) in wanted {
+            let Identity { blake3, version } = identity;
+            let Some(plugin) = self.plugin(name) else {
+                let text = format!(
+                    "{what} needs plugin `{name}` (version `{version}`, BLAKE3 {blake3}), which is not there"
+                );
+                return Err(self.with_unusable(Error::new(ErrorKind::Plugin, text)));
+            };
+            if plugin.identity() != identity {
+                notes.push(format!(
+                    "{what} was made with plugin `{name}` of version `{version}` (BLAKE3 {blake3}), not with `{}`, which has version `{}` (BLAKE3 {})",
+                    plugin.place(),
+                    plugin.identity().version,
+                    plugin.identity().blake3
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether all of these plugins are there, in this very form.
+    pub(crate) fn same_plugins(&self, wanted: &BTreeMap<String, Identity>) -> Result<()> {
+        let mut others = Vec::new();
+        self.has_plugins(wanted, "the config", &mut others)?;
+        match others.into_iter().next() {
+            None => Ok(()),
+            Some(other) => Err(Error::new(ErrorKind::Plugin, other)
+                .with_hint("remove `plugins` from the config to use the plugins that are there")),
+        }
+    }
+
+    /// Says what to do about a missing plugin.
+    fn with_unusable(&self, error: Error) -> Error {
+        match self.unusable.is_empty() {
+            true => error.with_hint(
+                "put it into a folder `plugins` here, or name its folder with --plugin-dir",
+            ),
+            false => error.with_hint(format!("not usable is: {}", self.unusable.join("; "))),
+        }
+    }
+
+    /// Why a name that belongs to a plugin (`q4_k@vendor`) means nothing; none for other names.
+    #[must_use]
+    pub fn missing_plugin(&self, what: &str, name: &str) -> Option<Error> {
+        let (_, vendor) = name.rsplit_once('@')?;
+        if let Some(plugin) = self.plugin(vendor) {
+            let descriptor = plugin.descriptor();
+            let types = descriptor.types.iter().map(|ty| ty.name.as_str());
+            let names = types.chain(descriptor.blocks.iter().map(|block| block.name.as_str()));
+            let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
+            return Some(Error::config(format!(
+                "plugin `{vendor}` (`{}`) has no {what} `{name}`; it has {}",
+                plugin.place(),
+                names.join(", ")
+            )));
+        }
+        let text = format!("{what} `{name}` is of plugin `{vendor}`, which is not there");
+        Some(self.with_unusable(Error::new(ErrorKind::Plugin, text)))
+    }
+
     /// Adds a container.
     ///
     /// # Errors
@@ -188,11 +317,11 @@ impl Registry {
     /// # Errors
     /// `Config`, with the nearest valid spelling.
     pub fn block(&self, name: &str) -> Result<&'static dyn BlockFormat> {
-        self.blocks
-            .iter()
-            .find(|b| b.name() == name)
-            .copied()
-            .ok_or_else(|| unknown("block format", name, self.blocks.iter().map(|b| b.name())))
+        self.blocks.iter().find(|b| b.name() == name).copied().ok_or_else(|| {
+            let known = self.blocks.iter().map(|b| b.name());
+            let missing = self.missing_plugin("block format", name);
+            missing.unwrap_or_else(|| unknown("block format", name, known))
+        })
     }
 
     /// The quantization type of that exact (lowercase) name.

@@ -25,6 +25,7 @@ use crate::config::ImportConfig;
 use crate::error::{Error, Result, ResultExt};
 use crate::format::store::Index;
 use crate::io::{Files, Sink, read_exact, read_small};
+use crate::plugin::Identity;
 use crate::tensor::{DType, Shape, TensorInfo};
 
 /// Name of the store's folder in the output folder.
@@ -143,6 +144,9 @@ pub struct Metadata {
     /// What came with the weights.
     #[serde(default)]
     pub model: ModelFiles,
+    /// Plugins whose block formats the tensors are in, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub plugins: BTreeMap<String, Identity>,
     /// Source name to id.
     pub tensor_name_map: BTreeMap<String, Uuid>,
     /// Id to everything known about the tensor.
@@ -165,6 +169,7 @@ impl Metadata {
             generator: concat!("gmat ", env!("CARGO_PKG_VERSION")).to_owned(),
             made_against: None,
             model,
+            plugins: BTreeMap::new(),
             tensor_name_map: tensors.iter().map(|(id, t)| (t.name.clone(), *id)).collect(),
             total_tensors: tensors.len(),
             tensors,

@@ -35,6 +35,52 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Store(StoreCommand),
     Formats(Formats),
+    #[cfg(feature = "plugins")]
+    #[command(subcommand)]
+    Plugins(PluginCommand),
+}
+
+impl Command {
+    /// The store that the command reads or writes.
+    pub(crate) fn store(&self) -> Option<PathBuf> {
+        match self {
+            Self::Import(import) => Some(crate::cmd::import::output_path(&import.output)),
+            Self::Export(export) => Some(crate::cmd::export::store_path(&export.model)),
+            Self::Inspect(inspect) => Some(crate::cmd::export::store_path(&inspect.path)),
+            Self::Verify(verify) => Some(verify.source.as_ref().unwrap_or(&verify.path).clone()),
+            _ => None,
+        }
+    }
+}
+
+/// List plugins, or check one
+#[cfg(feature = "plugins")]
+#[derive(Debug, Subcommand)]
+#[command(
+    after_help = "Plugins are looked for in these folders, in this order: `plugins` beside the store, `plugins` in the
+working directory, those in GMAT_PLUGINS, those after --plugin-dir, and gmat/plugins in the user's data
+folder (XDG_DATA_HOME, or ~/.local/share)."
+)]
+pub(crate) enum PluginCommand {
+    List(ListPlugins),
+    Check(CheckPlugin),
+}
+
+/// Show the plugins that are found, what they bring, and how long it takes to have them ready
+#[cfg(feature = "plugins")]
+#[derive(Debug, clap::Args)]
+pub(crate) struct ListPlugins {
+    /// One JSON object instead of a list
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Try a plugin: whether it keeps the laws, and its error and speed beside those of what is built in
+#[cfg(feature = "plugins")]
+#[derive(Debug, clap::Args)]
+pub(crate) struct CheckPlugin {
+    /// The `.wasm` file
+    pub(crate) file: PathBuf,
 }
 
 /// Work on a store as a whole
@@ -84,6 +130,11 @@ pub(crate) struct Common {
     #[arg(long, global = true, value_name = "BYTES", value_parser = parse_size, default_value = "1GiB",
           help_heading = "Common options")]
     pub(crate) memory: u64,
+
+    /// Folder with plugins, besides those that `gmat plugins --help` lists; repeatable
+    #[cfg(feature = "plugins")]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Common options")]
+    pub(crate) plugin_dir: Vec<PathBuf>,
 
     /// How progress is shown
     #[arg(long, global = true, value_enum, default_value_t = ProgressMode::Auto, value_name = "MODE",
@@ -256,6 +307,10 @@ pub(crate) struct Export {
     /// Quantize even to types of about two bits where there is no importance, with all columns alike
     #[arg(long)]
     pub(crate) allow_unweighted: bool,
+
+    /// Allow types of plugins whose ids no runtime of others knows
+    #[arg(long)]
+    pub(crate) allow_custom_types: bool,
 
     /// Show what every tensor would become, and why, and stop: nothing is written
     #[arg(long, conflicts_with = "generate_config")]

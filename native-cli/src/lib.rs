@@ -9,16 +9,21 @@ mod cmd;
 mod folder;
 mod interrupt;
 mod mmap;
+#[cfg(feature = "plugins")]
+mod plugins;
 mod report;
 mod size;
 mod staging;
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
 use gmat_core::{Error, Registry, Result};
 
+#[cfg(feature = "plugins")]
+use crate::args::PluginCommand;
 use crate::args::{Args, Command};
 use crate::report::Console;
 
@@ -55,7 +60,18 @@ fn dispatch(args: Args, console: &mut Console) -> Result<()> {
             .build_global()
             .map_err(|e| Error::config("cannot start the threads").with_source(e))?;
     }
-    let registry = Registry::builtin(gmat_codecs::link())?;
+    let mut registry = Registry::builtin(gmat_codecs::link())?;
+    let beside = args.command.store().and_then(|store| store.parent().map(Path::to_owned));
+    #[cfg(not(feature = "plugins"))]
+    let _ = (&mut registry, beside);
+    #[cfg(feature = "plugins")]
+    if let Command::Plugins(PluginCommand::Check(check)) = &args.command {
+        return cmd::plugins::check(check, registry, console);
+    }
+    #[cfg(feature = "plugins")]
+    let places = plugins::places(beside.as_deref(), &args.common.plugin_dir);
+    #[cfg(feature = "plugins")]
+    let found = plugins::add(&places, &mut registry, console)?;
     match args.command {
         Command::Import(import) => cmd::import::run(&import, &args.common, &registry, console),
         Command::Convert(convert) => cmd::convert::run(&convert, &args.common, &registry, console),
@@ -65,5 +81,11 @@ fn dispatch(args: Args, console: &mut Console) -> Result<()> {
         Command::Verify(verify) => cmd::verify::run(&verify, &args.common, &registry, console),
         Command::Store(store) => cmd::store::run(&store, &args.common, &registry, console),
         Command::Formats(formats) => cmd::formats::run(&formats, &registry, console),
+        #[cfg(feature = "plugins")]
+        Command::Plugins(PluginCommand::List(list)) => {
+            cmd::plugins::list(&list, &places, &found, console)
+        }
+        #[cfg(feature = "plugins")]
+        Command::Plugins(PluginCommand::Check(_)) => Ok(()),
     }
 }

@@ -6,6 +6,7 @@ Only the standard library is used; the GGUF reader here is independent of gmat's
 import argparse
 import json
 import math
+import os
 import pathlib
 import struct
 import subprocess
@@ -282,6 +283,20 @@ class Interop:
             self.check(info["n_params"] == 6819072, f"{profile}: {info}")
             self.check(info["warnings"] == [], f"{profile}: {info['warnings']}")
 
+    def plugin(self):
+        """Blocks that a plugin filled are ordinary ones."""
+        target = self.work / "plugin"
+        cargo = os.environ.get("CARGO", "cargo")
+        command = [cargo, "build", "--release", "--locked", "--quiet", "--target-dir", target]
+        subprocess.run(command, cwd=self.root / "plugins/examples", check=True)
+        folder = target / "wasm32-unknown-unknown/release"
+        options = ["--type", "q4_k@search", "--plugin-dir", folder]
+        ours = self.export(self.work / "exact", "plugin", *options)
+        types = {kind for _, kind, _ in Gguf(ours).tensors.values()}
+        self.check(12 in types, f"q4_k@search: types {types}")
+        info = self.llama("info", ours)
+        self.check(info["n_params"] == 6819072 and info["warnings"] == [], f"q4_k@search: {info}")
+
 
 def main():
     parser = argparse.ArgumentParser()
@@ -290,12 +305,12 @@ def main():
     interop = Interop(parser.parse_args())
     parts = [
         interop.oracle_models, interop.trained_model, interop.every_type, interop.shards_and_profiles,
-        interop.gguf_as_source,
+        interop.gguf_as_source, interop.plugin,
     ]
     for part in parts:
         try:
             part()
-        except (RuntimeError, KeyError, ValueError, AssertionError) as error:
+        except (RuntimeError, KeyError, ValueError, AssertionError, subprocess.CalledProcessError) as error:
             interop.check(False, f"{part.__name__}: {error}")
     print(f"{interop.check.passed} passed, {interop.check.failed} failed")
     sys.exit(1 if interop.check.failed else 0)

@@ -72,7 +72,7 @@ fn plans_are_those_of_the_store() {
             assert!(bytes as u64 <= draft.bytes() + 4096, "{name}: {bytes}, {}", draft.bytes());
             for ty in ["q4_k_m", "q8_0", "keep"] {
                 let mut config = ExportConfig { shard_size: Some(500_000), ..Default::default() };
-                config.quantization.default_type = ty.to_owned();
+                config.quantization.default_type = ty.into();
                 let of = |files: &dyn Files| planned(files, &config, &registry);
                 assert_eq!(of(&draft), of(&store), "{name} {block} {ty}");
             }

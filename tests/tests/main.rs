@@ -29,6 +29,7 @@ mod inspect;
 mod lossless;
 mod models;
 mod oracle;
+mod plugins;
 mod quant_golden;
 mod quant_laws;
 mod quantized_store;

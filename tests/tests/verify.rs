@@ -77,7 +77,7 @@ fn export_all(store: &Memory, registry: &Registry) -> Result<()> {
         store.files().read(TOKENS, 0..store.files().len(TOKENS)?.unwrap())?.as_ref().as_ref(),
     )?;
     let mut config = gmat_core::config::ExportConfig::default();
-    config.quantization.default_type = "f16".to_owned();
+    config.quantization.default_type = "f16".into();
     let options = ExportOptions { file_name: "m.gguf", ..ExportOptions::default() };
     let plan = ExportPlan::new(&store, Some(&vocab), &config, options, registry)?;
     plan.run(&mut Memory::default(), BUDGET, &mut Silent, None).map(drop)

@@ -63,6 +63,7 @@ impl ExportOptions {
             tensor_types: NONE,
             importance,
             allow_unweighted: self.allow_unweighted,
+            allow_custom_types: false,
         }
     }
 

@@ -216,7 +216,7 @@ pub(crate) fn plan(
     if let Some(shown) = shown.as_object_mut() {
         shown.insert("targetSize".to_owned(), target.0.into());
         shown.insert("targetBpw".to_owned(), target.1.into());
-        shown.insert("keep".to_owned(), (config.quantization.default_type == KEEP).into());
+        shown.insert("keep".to_owned(), (config.quantization.default_type.name == KEEP).into());
     }
     Ok(shown)
 }

@@ -90,7 +90,7 @@ impl<'s> Pairing<'s> {
         registry: &Registry,
     ) -> Result<Self> {
         let mut config = ExportConfig::default();
-        config.quantization.default_type = "f32".to_owned();
+        config.quantization.default_type = "f32".into();
         let options = ExportOptions { file_name: "model.gguf", ..ExportOptions::default() };
         let plan = ExportPlan::new(store, None, &config, options, registry)?;
         let mut names: BTreeMap<&str, usize> = BTreeMap::new();

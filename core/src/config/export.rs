@@ -9,7 +9,9 @@ use uuid::Uuid;
 use super::fields::{Fields, parse_json};
 use super::import::{parse_id, pretty};
 use super::rules::{Rule, rules};
+use super::type_spec::TypeSpec;
 use crate::error::{Error, Result, nearest};
+use crate::plugin::Identity;
 
 /// The default type used when nothing else is said.
 pub(crate) const DEFAULT_TYPE: &str = "q4_k_m";
@@ -53,13 +55,13 @@ impl ScaleOptimization {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Quantization {
     /// Type or recipe of tensors without an entry of their own.
-    pub default_type: String,
+    pub default_type: TypeSpec,
     /// How scales are chosen.
     pub scale_optimization: ScaleOptimization,
     /// Weight of the smoothness term of `trellis`, 0 to 1.
     pub trellis_lambda: f64,
     /// Types of single tensors.
-    pub per_tensor: BTreeMap<Uuid, String>,
+    pub per_tensor: BTreeMap<Uuid, TypeSpec>,
     /// Types by source or GGUF name, for tensors without an entry of their own; the first rule
     /// that matches wins.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -69,7 +71,7 @@ pub struct Quantization {
 impl Default for Quantization {
     fn default() -> Self {
         Self {
-            default_type: DEFAULT_TYPE.to_owned(),
+            default_type: DEFAULT_TYPE.into(),
             scale_optimization: ScaleOptimization::default(),
             trellis_lambda: DEFAULT_LAMBDA,
             per_tensor: BTreeMap::new(),
@@ -122,6 +124,9 @@ pub struct ExportConfig {
     /// must get the same.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub expert_rules: Vec<Rule>,
+    /// Plugins that an export used, by name: it cannot be repeated with others.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub plugins: BTreeMap<String, Identity>,
 }
 
 impl Default for ExportConfig {
@@ -136,6 +141,7 @@ impl Default for ExportConfig {
             target_bpw: None,
             target_size: None,
             expert_rules: Vec::new(),
+            plugins: BTreeMap::new(),
         }
     }
 }
@@ -157,6 +163,7 @@ impl ExportConfig {
             "target_bpw",
             "target_size",
             "expert_rules",
+            "plugins",
         ];
         let fields = Fields::new(&value, "", &known)?;
         let mut config = Self::default();
@@ -200,6 +207,9 @@ impl ExportConfig {
                 .with_hint("leave one of them out"));
         }
         config.expert_rules = rules(&fields, "expert_rules")?;
+        for (name, value) in fields.map("plugins")?.into_iter().flatten() {
+            config.plugins.insert(name.clone(), identity(value, &format!("plugins.{name}"))?);
+        }
         if let Some(keys) = fields.map("special_token_keys")? {
             for (kind, key) in keys {
                 let key = key.as_str().ok_or_else(|| {
@@ -239,8 +249,8 @@ fn quantization(value: &Value) -> Result<Quantization> {
     let known = ["default_type", "scale_optimization", "trellis_lambda", "per_tensor", "rules"];
     let fields = Fields::new(value, "quantization", &known)?;
     let mut out = Quantization::default();
-    if let Some(name) = fields.text("default_type")? {
-        out.default_type = name.to_owned();
+    if let Some(value) = fields.value("default_type") {
+        out.default_type = TypeSpec::parse(value, "quantization.default_type")?;
     }
     if let Some(name) = fields.text("scale_optimization")? {
         out.scale_optimization = ScaleOptimization::from_name(name)?;
@@ -259,16 +269,22 @@ fn quantization(value: &Value) -> Result<Quantization> {
                     "tensor ids are listed in the store's metadata.json and in a generated config",
                 )
         })?;
-        let name = name.as_str().ok_or_else(|| {
-            Error::config(format!(
-                "`quantization.per_tensor.{id}` is `{name}`, expected a type name"
-            ))
-        })?;
-        if out.per_tensor.insert(key, name.to_owned()).is_some() {
+        let ty = TypeSpec::parse(name, &format!("quantization.per_tensor.{id}"))?;
+        if out.per_tensor.insert(key, ty).is_some() {
             return Err(Error::config(format!("`quantization.per_tensor` names `{key}` twice")));
         }
     }
     Ok(out)
+}
+
+fn identity(value: &Value, path: &str) -> Result<Identity> {
+    let fields = Fields::new(value, path, &["blake3", "version"])?;
+    let text = |key: &str| fields.text(key).map(|text| text.unwrap_or_default().to_owned());
+    let blake3 = text("blake3")?;
+    match blake3.len() == 64 && blake3.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        true => Ok(Identity { blake3: blake3.to_ascii_lowercase(), version: text("version")? }),
+        false => Err(fields.wrong("blake3", "a hash of 64 hexadecimal digits")),
+    }
 }
 
 fn target(value: &Value, path: &str) -> Result<Target> {
@@ -300,13 +316,41 @@ mod tests {
         let config = ExportConfig::parse(text.as_bytes()).unwrap();
         assert_eq!(config.shard_size, Some(5_000_000_000));
         assert_eq!(config.quantization.scale_optimization, ScaleOptimization::Standard);
-        assert_eq!(config.quantization.rules[1].type_name, "q4_k");
+        assert_eq!(config.quantization.rules[1].ty.name, "q4_k");
         assert_eq!(config.expert_rules[0].pattern, r"experts\.0\.");
         let again = ExportConfig::parse(config.to_json().unwrap().as_bytes()).unwrap();
         assert_eq!(again, config);
         assert_eq!(ExportConfig::parse(b"{}").unwrap(), ExportConfig::default());
         let nulls = ExportConfig::parse(br#"{"shard_size":null}"#).unwrap();
         assert_eq!(nulls, ExportConfig::default());
+    }
+
+    #[test]
+    fn types_with_parameters_stand_wherever_types_do() {
+        let with = |n: u32| format!(r#"{{"type":"q4_k@v","params":{{"n":{n}}}}}"#);
+        let text = format!(
+            r#"{{"quantization":{{"default_type":{},"per_tensor":{{"550e8400-e29b-41d4-a716-446655440000":{}}},
+            "rules":[{{"match":"a","type":{}}},{{"match":"b","type":"q4_k@v","params":{{"n":4}}}}]}},
+            "expert_rules":[{{"match":"c","type":{}}}],
+            "plugins":{{"v":{{"blake3":"{}","version":"1"}}}}}}"#,
+            with(1),
+            with(2),
+            with(3),
+            with(5),
+            "0a".repeat(32)
+        );
+        let config = ExportConfig::parse(text.as_bytes()).unwrap();
+        let types = &config.quantization;
+        assert_eq!(types.default_type.params_text().as_deref(), Some(r#"{"n":1}"#));
+        assert_eq!(types.rules[0].ty.params_text().as_deref(), Some(r#"{"n":3}"#));
+        assert_eq!(types.rules[1].ty.params_text().as_deref(), Some(r#"{"n":4}"#));
+        let again = ExportConfig::parse(config.to_json().unwrap().as_bytes()).unwrap();
+        assert_eq!(again, config);
+        let wrong = |ty: &str| error(&format!(r#"{{"quantization":{{"default_type":{ty}}}}}"#));
+        assert!(wrong("1").contains("`quantization.default_type` is `1`"));
+        assert!(wrong(r#"{"type":"x","param":{}}"#).contains("did you mean `params`"));
+        assert!(wrong(r#"{"type":"x","params":1}"#).contains("expected an object"));
+        assert!(error(r#"{"plugins":{"v":{"blake3":"0"}}}"#).contains("`plugins.v.blake3`"));
     }
 
     #[test]

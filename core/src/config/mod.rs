@@ -5,10 +5,12 @@ pub use self::export::{ExportConfig, Quantization, ScaleOptimization, SizeTarget
 pub use self::import::{DEFAULT_BLOCK_FORMAT, ImportConfig, Mapping, pretty, tensor_id};
 pub use self::model::ModelConfig;
 pub use self::rules::{Rule, name_pattern};
+pub use self::type_spec::TypeSpec;
 
 mod export;
-mod fields;
+pub(crate) mod fields;
 mod import;
 pub mod metadata;
 mod model;
 mod rules;
+mod type_spec;

@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::fields::Fields;
+use super::type_spec::TypeSpec;
 use crate::error::{Error, Result};
 
 /// Bytes that a compiled expression may take: far more than anything one would write by hand.
@@ -20,7 +21,7 @@ pub struct Rule {
     pub pattern: String,
     /// Name of a type or recipe (which means its base type).
     #[serde(rename = "type")]
-    pub type_name: String,
+    pub ty: TypeSpec,
 }
 
 impl Rule {
@@ -36,7 +37,7 @@ impl Rule {
             Error::config(format!("`{text}` is not of the form REGEX=TYPE"))
                 .with_hint("such as `attn_v=q8_0` or `blk\\.(0|1)\\.ffn_down=q6_k`")
         })?;
-        let rule = Self { pattern: pattern.to_owned(), type_name: type_name.to_owned() };
+        let rule = Self { pattern: pattern.to_owned(), ty: type_name.into() };
         rule.regex().map(|_| rule)
     }
 
@@ -52,7 +53,7 @@ impl Rule {
 /// In the form of the command line.
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}={}", self.pattern, self.type_name)
+        write!(f, "{}={}", self.pattern, self.ty)
     }
 }
 
@@ -76,13 +77,20 @@ pub(super) fn rules(fields: &Fields<'_>, key: &str) -> Result<Vec<Rule>> {
 }
 
 fn rule(value: &Value, path: &str) -> Result<Rule> {
-    let fields = Fields::new(value, path, &["match", "type"])?;
-    let text = |key: &str, what: &str| {
-        let text = fields.text(key)?.filter(|text| !text.is_empty());
-        text.map(str::to_owned).ok_or_else(|| fields.wrong(key, what))
-    };
-    let pattern = text("match", "a regular expression for tensor names")?;
-    let rule = Rule { pattern, type_name: text("type", "the name of a type")? };
+    let fields = Fields::new(value, path, &["match", "type", "params"])?;
+    let pattern = fields.text("match")?.filter(|text| !text.is_empty());
+    let pattern =
+        pattern.ok_or_else(|| fields.wrong("match", "a regular expression for tensor names"))?;
+    let ty = fields.value("type").filter(|value| value.as_str() != Some(""));
+    let ty = ty.ok_or_else(|| fields.wrong("type", "the name of a type"))?;
+    let mut ty = TypeSpec::parse(ty, &fields.path_of("type"))?;
+    if let Some(params) = fields.map("params")? {
+        if ty.params.is_some() {
+            return Err(fields.wrong("params", "nothing here: `type` has `params` already"));
+        }
+        ty.params = Some(params.clone());
+    }
+    let rule = Rule { pattern: pattern.to_owned(), ty };
     rule.regex().map_err(|error| error.context(format!("`{}`", fields.path_of("match"))))?;
     Ok(rule)
 }
@@ -94,7 +102,7 @@ mod tests {
     #[test]
     fn the_form_of_the_command_line() {
         let rule = Rule::parse(r"blk\.(0|1)\.x=y=Q6_K").unwrap();
-        assert_eq!((rule.pattern.as_str(), rule.type_name.as_str()), (r"blk\.(0|1)\.x=y", "Q6_K"));
+        assert_eq!((rule.pattern.as_str(), rule.ty.name.as_str()), (r"blk\.(0|1)\.x=y", "Q6_K"));
         let regex = Rule::parse("ATTN_V=q8_0").unwrap().regex().unwrap();
         assert!(regex.is_match("blk.0.attn_v.weight") && !regex.is_match("blk.0.attn_k.weight"));
         for text in ["attn_v", "=q8_0", "attn_v=", ""] {

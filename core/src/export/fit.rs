@@ -40,7 +40,8 @@ impl Fitted {
     /// The wish for a tensor of that name.
     pub(crate) fn wish(&self, name: &str) -> Option<Wish> {
         let ty = self.types.get(name)?;
-        Some(Wish { ty, by: "target", text: "least damage within the size".to_owned() })
+        let text = "least damage within the size".to_owned();
+        Some(Wish { ty, vendor: None, by: "target", text })
     }
 }
 

@@ -20,7 +20,8 @@ use crate::registry::Registry;
 pub(crate) fn stays(tensor: &Placed<'_>, registry: &Registry) -> Result<Option<Wish>> {
     let Some(ty) = stored_type(tensor)?.filter(|ty| ty.is_quantized()) else { return Ok(None) };
     let ty = ty.name();
-    let wish = || Wish { ty, by: "stored", text: format!("quantized already, as `{ty}`") };
+    let wish =
+        || Wish { ty, vendor: None, by: "stored", text: format!("quantized already, as `{ty}`") };
     Ok(can_copy(tensor, false, registry)?.then(wish))
 }
 

@@ -33,4 +33,5 @@ mod run;
 mod split;
 mod suggest;
 mod types;
+mod vendor;
 mod verbatim;

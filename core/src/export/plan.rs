@@ -20,10 +20,11 @@ use crate::export::verbatim::{kept_type, settle, stored_type};
 use crate::format::gguf::{Meta, TensorEntry};
 use crate::general::Parameters;
 use crate::ggml::GgmlType;
+use crate::plugin::Identity;
 use crate::quant::{QuantType, Search};
 use crate::recipe::{self, FileType};
 use crate::registry::Registry;
-use crate::store::Store;
+use crate::store::{Metadata, Store};
 use crate::token::Vocab;
 
 /// Choices that are not in the config.
@@ -39,6 +40,8 @@ pub struct ExportOptions<'a> {
     pub importance: Option<&'a Importance<'a>>,
     /// Whether types that need importance may do without.
     pub allow_unweighted: bool,
+    /// Whether types of plugins may have ids that no runtime knows.
+    pub allow_custom_types: bool,
 }
 
 /// One tensor of the output.
@@ -54,7 +57,7 @@ pub(crate) struct Output {
 impl Output {
     /// Whether it holds weights, and not other data that came with the model.
     pub(crate) fn holds_weights(&self) -> bool {
-        GgmlType::from_id(self.entry.ggml_type).is_some_and(GgmlType::holds_weights)
+        GgmlType::from_id(self.entry.ggml_type).is_none_or(GgmlType::holds_weights)
     }
 }
 
@@ -84,6 +87,8 @@ pub struct ExportPlan<'a> {
     pub warnings: Vec<String>,
     /// What every tensor becomes and why, in the order of the file.
     pub decisions: Vec<Decision>,
+    /// The plugins that have a part in it, by name.
+    pub plugins: BTreeMap<String, Identity>,
 }
 
 impl<'a> ExportPlan<'a> {
@@ -115,18 +120,20 @@ impl<'a> ExportPlan<'a> {
     ) -> Result<Self> {
         let metadata = &store.metadata;
         let mut notes = Vec::new();
+        registry.has_plugins(&metadata.plugins, "the store", &mut notes)?;
+        registry.same_plugins(&config.plugins)?;
         let basis = Basis::new(store, options.arch, registry)?;
         let placed = basis.place(metadata, &config.tensor_map, &mut notes)?;
         let mut warnings = basis.check(metadata, &placed)?;
         let generated = basis.generated()?;
         let default = match fitted {
-            Some(fitted) => DefaultType::Mix(fitted.file_type),
+            Some(fitted) => DefaultType::Mix(fitted.file_type, None),
             None => default_type(&config.quantization.default_type, registry)
                 .context(|| "`quantization.default_type`")?,
         };
-        let file_type = match default {
-            DefaultType::Mix(file_type) => file_type,
-            DefaultType::Keep => basis.file_type(metadata)?,
+        let (file_type, default_vendor) = match default {
+            DefaultType::Mix(file_type, vendor) => (file_type, vendor),
+            DefaultType::Keep => (basis.file_type(metadata)?, None),
         };
         let mut wishes = Wishes::new(config, options.tensor_types, registry)?;
 
@@ -177,7 +184,7 @@ impl<'a> ExportPlan<'a> {
             keys.iter().map(|(t, dims, _)| recipe::Tensor { name: &t.name, dims }).collect();
         let overrides = keys.iter().zip(&stored_types).map(|((.., wanted), ty)| match default {
             _ if wanted.is_some() => wanted.as_ref().map(|wish| wish.ty),
-            DefaultType::Mix(_) => None,
+            DefaultType::Mix(..) => None,
             DefaultType::Keep => Some(kept_type(*ty)),
         });
         let overrides: Vec<Option<&str>> = overrides.collect();
@@ -193,7 +200,12 @@ impl<'a> ExportPlan<'a> {
             let place = || format!("tensor `{}`", tensor.name);
             let wanted = default != DefaultType::Keep || wish.is_some();
             let settled = settle(&tensor, choice, wanted, basis.is_gguf(), registry);
-            let (choice, quant, verbatim) = settled.context(place)?;
+            let (mut choice, mut quant, verbatim) = settled.context(place)?;
+            let vendor = wish.as_ref().map_or(default_vendor, |wish| wish.vendor);
+            if let (Some(vendor), false) = (vendor, verbatim) {
+                let (cols, allowed) = (tensor.shape.cols(), options.allow_custom_types);
+                (choice, quant) = vendor.replace(choice, quant, cols, allowed).context(place)?;
+            }
             remarks.look(&tensor.name, &choice, stored_type.filter(|_| !verbatim));
             // What types a size allows is found out with importance.
             let weights = match verbatim && (fitted.is_none() || wish.is_some()) {
@@ -244,8 +256,11 @@ impl<'a> ExportPlan<'a> {
         if let Some(importance) = options.importance {
             importance.write(&mut meta)?;
         }
-        let config_json = config.to_json()?;
-        provenance(store, &config_json, &mut meta);
+        let plugins = used_plugins(&outputs, metadata, registry);
+        let with = |plugins| ExportConfig { plugins, ..config.clone() }.to_json();
+        // Plugins have keys of their own, so that a config that names them makes the same file.
+        provenance(store, &with(BTreeMap::new())?, &plugins, &mut meta);
+        let config_json = with(plugins.clone())?;
 
         let entries: Vec<TensorEntry> = outputs.iter().map(|output| output.entry.clone()).collect();
         let files = split(options.file_name, &meta, &entries, config.shard_size)?;
@@ -265,6 +280,7 @@ impl<'a> ExportPlan<'a> {
             details,
             warnings,
             decisions,
+            plugins,
         })
     }
 
@@ -354,8 +370,26 @@ fn order(name: &str) -> (u8, u64, String) {
     (rank, 0, name.to_owned())
 }
 
-/// Where the file comes from: enough to find out which store and config made it.
-fn provenance(store: &Store<'_>, config: &str, meta: &mut Meta) {
+/// Plugins that read tensors of the store, or make those of the output.
+fn used_plugins(
+    outputs: &[Output],
+    metadata: &Metadata,
+    registry: &Registry,
+) -> BTreeMap<String, Identity> {
+    let quants = outputs.iter().filter_map(|output| output.quant.plugin());
+    let formats = metadata.plugins.keys();
+    let readers = formats.filter_map(|name| registry.plugin(name));
+    let used = quants.chain(readers);
+    used.map(|plugin| (plugin.name().to_owned(), plugin.identity().clone())).collect()
+}
+
+/// Where the file comes from: enough to find out which store, config and plugins made it.
+fn provenance(
+    store: &Store<'_>,
+    config: &str,
+    plugins: &BTreeMap<String, Identity>,
+    meta: &mut Meta,
+) {
     let mut hasher = blake3::Hasher::new();
     let by_name: BTreeMap<&str, &str> = store
         .metadata
@@ -369,6 +403,10 @@ fn provenance(store: &Store<'_>, config: &str, meta: &mut Meta) {
     meta.set("gmat.version", env!("CARGO_PKG_VERSION"));
     meta.set("gmat.source_blake3", hasher.finalize().to_hex().to_string());
     meta.set("gmat.config_blake3", blake3::hash(config.as_bytes()).to_hex().to_string());
+    for (name, identity) in plugins {
+        meta.set(format!("gmat.plugin.{name}.blake3"), identity.blake3.clone());
+        meta.set(format!("gmat.plugin.{name}.version"), identity.version.clone());
+    }
 }
 
 #[cfg(test)]

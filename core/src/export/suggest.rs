@@ -43,7 +43,7 @@ pub fn suggest(
     let mut quantization = Quantization::default();
     if basis.is_gguf() {
         // Somebody has decided on types already, and deciding again costs quality.
-        quantization.default_type = KEEP.to_owned();
+        quantization.default_type = KEEP.into();
         let places = source_order(&store.metadata);
         placed.sort_by_key(|tensor| places.get(&tensor.pieces.first()?.id).copied());
     }
@@ -75,7 +75,7 @@ pub fn suggest(
         for piece in &tensor.pieces {
             // A tensor that is split has one entry: the type of its first part by name.
             if !basis.is_gguf() {
-                quantization.per_tensor.entry(piece.id).or_insert_with(|| name.to_owned());
+                quantization.per_tensor.entry(piece.id).or_insert_with(|| name.into());
             }
             // Several parts of one tensor may come from one tensor.
             if !ids.insert(piece.id) {

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use regex_lite::Regex;
 use uuid::Uuid;
 
-use crate::config::{ExportConfig, ModelConfig, Rule};
+use crate::config::{ExportConfig, ModelConfig, Rule, TypeSpec};
 use crate::error::{Error, Result, ResultExt};
+use crate::export::vendor::Vendor;
 use crate::quant::QuantType;
 use crate::recipe::{self, FileType};
 use crate::registry::{Registry, unknown};
@@ -20,20 +21,37 @@ pub const KEEP: &str = "keep";
 pub(crate) enum DefaultType {
     /// They stay what they are.
     Keep,
-    /// A recipe.
-    Mix(FileType),
+    /// A recipe, and what makes the blocks of its base type if that is not built in.
+    Mix(FileType, Option<Vendor>),
 }
 
-/// What a default type of that name stands for.
-pub(crate) fn default_type(name: &str, registry: &Registry) -> Result<DefaultType> {
-    let lower = name.to_ascii_lowercase();
-    match FileType::from_name(&lower) {
+/// What a default type stands for.
+pub(crate) fn default_type(spec: &TypeSpec, registry: &Registry) -> Result<DefaultType> {
+    let lower = spec.name.to_ascii_lowercase();
+    let file_type = FileType::from_name(lower.split('@').next().unwrap_or_default());
+    if let Some((_, vendor)) = lower.split_once('@') {
+        // `q4_k_s@vendor` is the recipe, with the base type of the vendor.
+        let of_recipe = file_type.map(|mix| format!("{}@{vendor}", mix.default_type()));
+        let name = of_recipe.filter(|name| registry.quant(name).is_some()).unwrap_or(lower);
+        let vendor = Vendor::new(&name, spec, registry)?;
+        let base = vendor.base();
+        let file_type = file_type.or_else(|| FileType::from_name(base)).ok_or_else(|| {
+            Error::config(format!(
+                "`{name}` is for single tensors: there is no recipe for `{base}`"
+            ))
+        })?;
+        return Ok(DefaultType::Mix(file_type, Some(vendor)));
+    }
+    match file_type {
+        _ if spec.params.is_some() => Err(available(&lower, registry).err().unwrap_or_else(|| {
+            Error::config(format!("`{lower}` takes no parameters, but `params` are given"))
+        })),
         _ if lower == KEEP => Ok(DefaultType::Keep),
         Some(file_type) => {
             available(file_type.default_type(), registry)?;
-            Ok(DefaultType::Mix(file_type))
+            Ok(DefaultType::Mix(file_type, None))
         }
-        None => Err(unknown_type(name, registry)),
+        None => Err(unknown_type(&spec.name, registry)),
     }
 }
 
@@ -42,14 +60,23 @@ pub(crate) fn default_type(name: &str, registry: &Registry) -> Result<DefaultTyp
 /// # Errors
 /// `Config` with the nearest valid spelling; `Unsupported` for types that are not implemented.
 pub fn check_type(name: &str, registry: &Registry) -> Result<()> {
-    default_type(name, registry).map(drop)
+    default_type(&name.into(), registry).map(drop)
 }
 
 /// The tensor type that a name stands for when given to one tensor.
-pub(crate) fn base_type(name: &str, registry: &Registry) -> Result<&'static str> {
-    let base = recipe::base_type(&name.to_ascii_lowercase());
-    let base = base.ok_or_else(|| unknown_type(name, registry))?;
-    available(base, registry).map(|_| base)
+fn base_type(spec: &TypeSpec, registry: &Registry) -> Result<Type> {
+    let lower = spec.name.to_ascii_lowercase();
+    if lower.contains('@') {
+        let vendor = Vendor::new(&lower, spec, registry)?;
+        return Ok((vendor.base(), Some(vendor)));
+    }
+    let base = recipe::base_type(&lower);
+    let base = base.ok_or_else(|| unknown_type(&spec.name, registry))?;
+    let quant = available(base, registry)?;
+    match spec.params_text() {
+        None => Ok((base, None)),
+        Some(params) => quant.with_params(&params).map(|_| (base, None)),
+    }
 }
 
 /// The type of that name, if it can be written.
@@ -63,6 +90,9 @@ pub(crate) fn available(name: &str, registry: &Registry) -> Result<&'static dyn 
 }
 
 fn unknown_type(name: &str, registry: &Registry) -> Error {
+    if let Some(missing) = registry.missing_plugin("quantization type", name) {
+        return missing;
+    }
     let types = registry.quants().iter().map(|quant| quant.name());
     let recipes = FileType::ALL
         .iter()
@@ -101,8 +131,10 @@ pub(crate) fn recipe_model<'a>(
 /// A type that somebody asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Wish {
-    /// The tensor type.
+    /// The tensor type, as recipes know it.
     pub(crate) ty: &'static str,
+    /// What makes its blocks, if that is not built in.
+    pub(crate) vendor: Option<Vendor>,
     /// Kind of asker: `option`, `per_tensor`, `expert_rule` or `rule`.
     pub(crate) by: &'static str,
     /// The asker in words.
@@ -112,14 +144,22 @@ pub(crate) struct Wish {
 /// Everything that asks for types by name.
 pub(crate) struct Wishes<'a> {
     options: Vec<Compiled>,
-    per_tensor: &'a BTreeMap<Uuid, String>,
+    per_tensor: &'a BTreeMap<Uuid, TypeSpec>,
     expert_rules: Vec<Compiled>,
     rules: Vec<Compiled>,
 }
 
+/// A type as recipes know it, and what makes its blocks if that is not built in.
+type Type = (&'static str, Option<Vendor>);
+
+/// What messages call it.
+fn name_of((ty, vendor): Type) -> &'static str {
+    vendor.map_or(ty, |vendor| vendor.quant().name())
+}
+
 struct Compiled {
     regex: Regex,
-    ty: &'static str,
+    ty: Type,
     text: String,
     /// Whether a name matches.
     hit: bool,
@@ -149,14 +189,13 @@ impl<'a> Wishes<'a> {
         let compile = |rules: &[Rule], text: &dyn Fn(usize, &Rule) -> String| {
             let compiled = rules.iter().enumerate().map(|(at, rule)| {
                 let text = text(at, rule);
-                let ty = base_type(&rule.type_name, registry).context(|| text.clone())?;
+                let ty = base_type(&rule.ty, registry).context(|| text.clone())?;
                 let regex = rule.regex().context(|| text.clone())?;
                 Ok(Compiled { regex, ty, text, hit: false, used: false })
             });
             compiled.collect::<Result<Vec<_>>>()
         };
-        let option =
-            |_, rule: &Rule| format!("`--tensor-type {}={}`", rule.pattern, rule.type_name);
+        let option = |_, rule: &Rule| format!("`--tensor-type {}={}`", rule.pattern, rule.ty);
         let of_list = |list: &'static str| {
             move |at, rule: &Rule| format!("`{list}[{at}]` (`{}`)", rule.pattern)
         };
@@ -182,12 +221,14 @@ impl<'a> Wishes<'a> {
         let wish = |list: &mut [Compiled], at: usize, by| {
             let rule = list.get_mut(at)?;
             rule.used = true;
-            Some(Wish { ty: rule.ty, by, text: rule.text.clone() })
+            let (ty, vendor) = rule.ty;
+            Some(Wish { ty, vendor, by, text: rule.text.clone() })
         };
         Ok(match (option, per_tensor, experts, rule) {
             (Some(at), ..) => wish(&mut self.options, at, "option"),
-            (_, Some(ty), ..) => {
-                Some(Wish { ty, by: "per_tensor", text: "`quantization.per_tensor`".to_owned() })
+            (_, Some((ty, vendor)), ..) => {
+                let text = "`quantization.per_tensor`".to_owned();
+                Some(Wish { ty, vendor, by: "per_tensor", text })
             }
             (_, _, Some(at), _) => wish(&mut self.expert_rules, at, "expert_rule"),
             (.., Some(at)) => wish(&mut self.rules, at, "rule"),
@@ -196,8 +237,8 @@ impl<'a> Wishes<'a> {
     }
 
     /// The type that `per_tensor` gives to a tensor by the ids of what it is made of.
-    fn per_tensor(&self, tensor: &Named<'_>, registry: &Registry) -> Result<Option<&'static str>> {
-        let mut found: Option<(&str, &'static str)> = None;
+    fn per_tensor(&self, tensor: &Named<'_>, registry: &Registry) -> Result<Option<Type>> {
+        let mut found: Option<(&str, Type)> = None;
         for &(id, source) in tensor.sources {
             let Some(name) = self.per_tensor.get(&id) else { continue };
             let place = || format!("`quantization.per_tensor.{id}` (tensor `{source}`)");
@@ -205,7 +246,9 @@ impl<'a> Wishes<'a> {
             match found {
                 Some((other, before)) if before != ty => {
                     return Err(Error::config(format!(
-                        "`quantization.per_tensor` gives `{other}` `{before}`, but `{source}` `{ty}`: both are part of `{}`, which has one type",
+                        "`quantization.per_tensor` gives `{other}` `{}`, but `{source}` `{}`: both are part of `{}`, which has one type",
+                        name_of(before),
+                        name_of(ty),
                         tensor.gguf
                     )));
                 }
@@ -260,7 +303,8 @@ fn of_experts(rules: &mut [Compiled], tensor: &Named<'_>) -> Result<Option<usize
         match &agreed {
             None => agreed = Some((name, rule)),
             Some((other, before)) if ty(*before) != ty(rule) => {
-                let says = |rule| ty(rule).map_or("no type".to_owned(), |ty| format!("`{ty}`"));
+                let says =
+                    |rule| ty(rule).map_or("no type".to_owned(), |ty| format!("`{}`", name_of(ty)));
                 return Err(Error::config(format!(
                     "`expert_rules` give `{other}` {}, but `{name}` {}: both are part of `{}`, which has one type",
                     says(*before),
@@ -297,9 +341,9 @@ mod tests {
 
     fn rules(patterns: &[(&str, &'static str)]) -> Vec<Compiled> {
         let compile = |&(pattern, ty): &(&str, &'static str)| {
-            let rule = Rule { pattern: pattern.to_owned(), type_name: ty.to_owned() };
+            let rule = Rule { pattern: pattern.to_owned(), ty: ty.into() };
             let regex = rule.regex().unwrap();
-            Compiled { regex, ty, text: pattern.to_owned(), hit: false, used: false }
+            Compiled { regex, ty: (ty, None), text: pattern.to_owned(), hit: false, used: false }
         };
         patterns.iter().map(compile).collect()
     }

@@ -79,6 +79,7 @@ pub(crate) fn run(
         tensor_types: &args.tensor_type,
         importance: importance.as_ref(),
         allow_unweighted: args.allow_unweighted,
+        allow_custom_types: args.allow_custom_types,
     };
     let plan = match config.target() {
         None => ExportPlan::new(&store, vocab.as_ref(), &config, options, registry)?,
@@ -95,6 +96,10 @@ pub(crate) fn run(
     if args.explain {
         explain::show(&plan, args.json, console);
         return Ok(());
+    }
+    let beside_output = config_beside(&args.output);
+    if !plan.plugins.is_empty() {
+        check_ours(&beside_output)?;
     }
     for note in &plan.notes {
         console.note(note);
@@ -149,6 +154,16 @@ pub(crate) fn run(
             console.line(format!("Report: {}", target.path().display()));
         }
     }
+    if !plan.plugins.is_empty() {
+        config.plugins.clone_from(&plan.plugins);
+        if let Some((folder, file)) = &matrix {
+            // As seen from beside the output it may be elsewhere.
+            let path = folder.path().join(file).canonicalize().ok();
+            config.imatrix = path.and_then(|path| path.to_str().map(str::to_owned));
+        }
+        write_whole(&beside_output, &config.to_json()?)?;
+        console.line(format!("Config: {}", beside_output.display()));
+    }
     let bytes: u64 = plan.files().map(|(_, len)| len).sum();
     let shards = match plan.files().len() {
         1 => String::new(),
@@ -156,6 +171,25 @@ pub(crate) fn run(
     };
     console.line(format!("Done! {shards}{tensors}, {bytes} bytes total"));
     Ok(())
+}
+
+/// Where the config goes that repeats an export with plugins: `model.export_config.json` beside
+/// `model.gguf`.
+fn config_beside(output: &Path) -> PathBuf {
+    output.with_extension(CONFIG)
+}
+
+/// Of what has that name, only configs of earlier exports are replaced.
+fn check_ours(path: &Path) -> Result<()> {
+    let Ok(text) = std::fs::read(path) else { return Ok(()) };
+    match ExportConfig::parse(&text) {
+        Ok(config) if !config.plugins.is_empty() => Ok(()),
+        _ => Err(Error::config(format!(
+            "`{}` exists and is no config of an earlier export, so it is not overwritten",
+            path.display()
+        ))
+        .with_hint("the plugins of an export are noted there: choose another --output")),
+    }
 }
 
 /// A manifest replaces a manifest, and nothing else.
@@ -198,7 +232,7 @@ fn keep_matrix(matrix: &Path, output: &Path) -> Result<()> {
 }
 
 /// The store that `--model` means: the folder itself, or the `model.gmat` in it.
-pub(super) fn store_path(model: &Path) -> PathBuf {
+pub(crate) fn store_path(model: &Path) -> PathBuf {
     let inner = model.join(FOLDER);
     if !model.join(METADATA).exists() && inner.is_dir() { inner } else { model.to_owned() }
 }
@@ -299,7 +333,7 @@ fn config(
         None if store.metadata.model.source_keys.is_some() => {
             console.note("no type given: every tensor stays what it is in the GGUF source");
             let mut config = ExportConfig::default();
-            config.quantization.default_type = KEEP.to_owned();
+            config.quantization.default_type = KEEP.into();
             Ok((config, PathBuf::new()))
         }
         None => {
@@ -318,7 +352,7 @@ fn apply_options(
     if let Some(name) = &args.default_type {
         check_type(name, registry).context(|| "`--type`")?;
         let types = &mut config.quantization;
-        types.default_type.clone_from(name);
+        types.default_type = name.as_str().into();
         // A generated config names a type for every tensor: the option would change nothing but the
         // type that the file as a whole claims to be.
         overridden("per_tensor", std::mem::take(&mut types.per_tensor).len(), console);

@@ -1,6 +1,7 @@
 //! `gmat formats`: everything registered.
 
 use gmat_core::export::KEEP;
+use gmat_core::plugin::Plugin;
 use gmat_core::recipe::FileType;
 use gmat_core::{Registry, Result};
 use serde_json::json;
@@ -25,12 +26,14 @@ pub(crate) fn run(args: &Formats, registry: &Registry, console: &mut Console) ->
     console.line("\nQuantization types (export --type, per_tensor):");
     for quant in registry.quants() {
         let block = quant.block();
+        let from = quant.plugin().map(|plugin| format!(" (plugin `{}`)", plugin.place()));
         console.line(format!(
-            "  {:<10} {:>7.4} bits per weight, {} weights in {} bytes",
+            "  {:<10} {:>7.4} bits per weight, {} weights in {} bytes{}",
             quant.name(),
             block.bits(),
             block.elems,
-            block.bytes
+            block.bytes,
+            from.unwrap_or_default()
         ));
     }
     console.line("\nRecipes (export --type, default_type):");
@@ -63,17 +66,27 @@ pub(crate) fn run(args: &Formats, registry: &Registry, console: &mut Console) ->
 
 fn as_json(recipes: &[(&str, &str)], registry: &Registry) -> serde_json::Value {
     let blocks = registry.blocks().iter();
-    let blocks: Vec<_> =
-        blocks.map(|block| json!({"name": block.name(), "summary": block.summary()})).collect();
+    let with_plugin = |mut entry: serde_json::Value, plugin: Option<&Plugin>| {
+        if let Some(plugin) = plugin {
+            entry["plugin"] = json!({"path": plugin.place(), "blake3": plugin.identity().blake3});
+        }
+        entry
+    };
+    let blocks = blocks.map(|block| {
+        let entry = json!({"name": block.name(), "summary": block.summary()});
+        with_plugin(entry, block.plugin())
+    });
+    let blocks: Vec<_> = blocks.collect();
     let quants = registry.quants().iter().map(|quant| {
         let block = quant.block();
-        json!({
+        let entry = json!({
             "name": quant.name(),
             "type_id": quant.ggml_type(),
             "bits_per_weight": block.bits(),
             "block_weights": block.elems,
             "block_bytes": block.bytes,
-        })
+        });
+        with_plugin(entry, quant.plugin())
     });
     let quants: Vec<_> = quants.collect();
     let recipes: Vec<_> =

@@ -168,7 +168,7 @@ fn foresee(
 }
 
 /// The store that `--output` means: a folder that gets a `model.gmat`, unless it is one by name.
-pub(super) fn output_path(output: &Path) -> PathBuf {
+pub(crate) fn output_path(output: &Path) -> PathBuf {
     // Without a slash at the end: suffixes are added to the name.
     let output: PathBuf = output.components().collect();
     let is_store =

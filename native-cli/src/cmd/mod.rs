@@ -9,6 +9,8 @@ pub(crate) mod export;
 pub(crate) mod formats;
 pub(crate) mod import;
 pub(crate) mod inspect;
+#[cfg(feature = "plugins")]
+pub(crate) mod plugins;
 mod reports;
 mod source;
 pub(crate) mod store;

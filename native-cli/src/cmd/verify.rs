@@ -257,6 +257,8 @@ impl Made<'_> {
             tensor_types: &rules,
             importance: importance.as_ref(),
             allow_unweighted: options.allow_unweighted,
+            // Somebody allowed them when the file was written.
+            allow_custom_types: true,
         };
         let (budget, vocab) = (budget(common)?, vocab.as_ref());
         let mut progress = BytesOnly(console);
