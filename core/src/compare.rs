@@ -9,8 +9,7 @@ pub use self::side::Side;
 use serde::Serialize;
 
 use self::pairs::{Pairing, measure};
-use crate::config::pretty;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::export::{Damage, Figures};
 use crate::pipeline::Budget;
 use crate::progress::Progress;
@@ -98,11 +97,12 @@ impl Compared {
         Ok(Self { a: a.facts(), b: b.facts(), pairs, only_a, only_b, other_shape, total })
     }
 
-    /// As indented JSON.
+    /// As one line of JSON.
     ///
     /// # Errors
     /// `Malformed` if a figure is not finite.
     pub fn to_json(&self) -> Result<String> {
-        pretty(self)
+        serde_json::to_string(self)
+            .map_err(|e| Error::malformed("cannot be written as JSON").with_source(e))
     }
 }

@@ -18,12 +18,12 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 hashes() { # name, folder of the build, flags
-    RUSTFLAGS=$3 CARGO_TARGET_DIR=$target/$2 "$cargo" build --quiet --locked --release \
+    RUSTFLAGS=$3 CARGO_TARGET_DIR=$target/$2 "$cargo" build --quiet --locked \
         -p gmat-wasm-tests --lib --target wasm32-unknown-unknown
-    node tests/wasm/run.mjs "$target/$2/wasm32-unknown-unknown/release/gmat_wasm_tests.wasm" >"$work/$1"
+    node tests/wasm/run.mjs "$target/$2/wasm32-unknown-unknown/debug/gmat_wasm_tests.wasm" >"$work/$1"
 }
 
-"$cargo" run --quiet --locked --release -p gmat-wasm-tests --bin gmat-hashes >"$work/native"
+"$cargo" run --quiet --locked -p gmat-wasm-tests --bin gmat-hashes >"$work/native"
 [[ $(wc -l <"$work/native") -gt 50 ]] || { echo "run.sh: too few codecs" >&2; exit 1; }
 hashes wasm wasm ""
 hashes simd128 wasm-simd "-Ctarget-feature=+simd128"

@@ -307,7 +307,7 @@ mod tests {
             (r#"{"name":"x@v","ggml_type":1000,"block":[0,1]}"#, "types[0].block"),
             (
                 r#"{"name":"x@v","ggml_type":1000,"block":[1,1],"paramz":1}"#,
-                "did you mean `params`",
+                "unknown key `types[0].paramz`",
             ),
             (r#"{"name":"i8@v","ggml_type":24,"block":[1,1]}"#, "fills blocks of `i8`"),
             (r#"{"name":"\u001b@v","ggml_type":1000,"block":[1,1]}"#, "types[0].name"),

@@ -139,10 +139,8 @@ pub(crate) fn run(
         plan.go_on(finished, sink, budget, console, damages)
     });
     console.end();
-    let result = match &matrix {
-        Some((folder, _)) => folder.unchanged(result),
-        None => result,
-    };
+    let others = matrix.iter().map(|(folder, _)| folder).chain(&base_folder);
+    let result = others.fold(result, |result, folder| folder.unchanged(result));
     let written = staging.settle(folder.unchanged(result))?;
     let manifest = Manifest::new(&plan, &options, vocab.is_some(), &written)?;
     staging.commit()?;
