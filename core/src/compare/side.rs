@@ -94,6 +94,8 @@ impl<'a> Side<'a> {
                     let info = &tensor.info;
                     let ty = match &tensor.derived {
                         Some(derived) => derived.encoding.to_owned(),
+                        // As the format calls its types.
+                        None if self.is_gguf() => info.dtype.to_string().to_ascii_lowercase(),
                         None => info.dtype.to_string(),
                     };
                     let kind = Kind { name: info.name.clone(), ty, bytes: tensor.source_len()? };
