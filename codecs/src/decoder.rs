@@ -3,8 +3,8 @@
 
 pub(crate) use self::expected::{Needs, dim, expected, norms_of_heads};
 pub(crate) use self::experts::{
-    EXPERTS, Experts, ROUTER, SHARED_EXPERT, SHARED_EXPERTS, expected_experts, refuse_dense_layers,
-    require_norm, write_size,
+    EXPERTS, Experts, ROUTER, SHARED_EXPERT, SHARED_EXPERTS, expected_experts, expected_of_mixture,
+    refuse_dense_layers, require_norm, write_size,
 };
 pub(crate) use self::gemma::{
     GEMMA_EMBEDDINGS, GEMMA_NORMS, GEMMA_QK_NORMS, GEMMA_SANDWICH_NORMS, check_gemma,

@@ -49,18 +49,6 @@ impl Qwen2Moe {
         decoder::require_norm(config, false, "qwen2moe")?;
         Hparams::read(config, &CLASS)
     }
-
-    fn with_experts(
-        config: &ModelConfig,
-        modules: &[&[decoder::Module]],
-        biases: &[&str],
-    ) -> Result<Vec<Expected>> {
-        let hparams = Self::hparams(config)?;
-        let mut all = decoder::expected(config, &hparams, modules, biases)?;
-        const KEY: [&str; 1] = ["moe_intermediate_size"];
-        all.extend(decoder::expected_experts(&hparams, config.u64(&KEY)?, &KEY));
-        Ok(all)
-    }
 }
 
 impl ModelArch for Qwen2Moe {
@@ -96,6 +84,6 @@ impl ModelArch for Qwen2Moe {
     fn expected(&self, config: &ModelConfig) -> Result<Vec<Expected>> {
         let biases = ["attn_q", "attn_k", "attn_v"];
         let modules = [decoder::NORMS, decoder::ATTENTION];
-        Self::with_experts(config, &modules, &biases)
+        decoder::expected_of_mixture(config, &Self::hparams(config)?, &modules, &biases)
     }
 }

@@ -48,18 +48,6 @@ impl Qwen3Moe {
         decoder::require_norm(config, true, "qwen3moe")?;
         Hparams::read(config, &CLASS)
     }
-
-    fn with_experts(
-        config: &ModelConfig,
-        modules: &[&[decoder::Module]],
-        biases: &[&str],
-    ) -> Result<Vec<Expected>> {
-        let hparams = Self::hparams(config)?;
-        let mut all = decoder::expected(config, &hparams, modules, biases)?;
-        const KEY: [&str; 1] = ["moe_intermediate_size"];
-        all.extend(decoder::expected_experts(&hparams, config.u64(&KEY)?, &KEY));
-        Ok(all)
-    }
 }
 
 impl ModelArch for Qwen3Moe {
@@ -88,6 +76,6 @@ impl ModelArch for Qwen3Moe {
 
     fn expected(&self, config: &ModelConfig) -> Result<Vec<Expected>> {
         let experts = [decoder::NORMS, decoder::ATTENTION, decoder::QK_NORMS];
-        Self::with_experts(config, &experts, &[])
+        decoder::expected_of_mixture(config, &Self::hparams(config)?, &experts, &[])
     }
 }

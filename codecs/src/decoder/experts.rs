@@ -8,7 +8,7 @@ use gmat_core::config::ModelConfig;
 use gmat_core::error::{Error, Result};
 use gmat_core::format::gguf::Meta;
 
-use super::expected::dim;
+use super::expected::{dim, expected};
 use super::float;
 use super::hparams::{Hparams, MAX_HEADS, bounded};
 use super::names::{Leaves, Module, Target, first_half, modules, second_half};
@@ -209,6 +209,23 @@ pub(crate) fn expected_experts(
         })
     };
     (0..sizes.layers).flat_map(of_layer).collect()
+}
+
+/// What runtimes look for in a mixture whose experts have a width of their own: these modules, and
+/// experts in all layers.
+///
+/// # Errors
+/// `Malformed`, naming the key that is wrong.
+pub(crate) fn expected_of_mixture(
+    config: &ModelConfig,
+    sizes: &Hparams,
+    layered: &[&[Module]],
+    biases: &[&str],
+) -> Result<Vec<Expected>> {
+    const WIDTH: [&str; 1] = ["moe_intermediate_size"];
+    let mut all = expected(config, sizes, layered, biases)?;
+    all.extend(expected_experts(sizes, config.u64(&WIDTH)?, &WIDTH));
+    Ok(all)
 }
 
 /// Refuses mixtures of which some layers are dense: runtimes look for experts in all of them.
