@@ -82,9 +82,15 @@ struct Open {
     file: File,
 }
 
-fn create(path: &Path) -> Result<Open> {
-    let file = OpenOptions::new().write(true).create(true).truncate(true).open(path);
-    Ok(Open { path: path.to_owned(), file: file.map_err(|e| failed("create", path, e))? })
+/// Creates a file of a folder, and the folders in its name.
+fn create_in(folder: &Path, name: &str) -> Result<Open> {
+    let path = folder.join(name);
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).map_err(|e| failed("create", parent, e))?;
+    }
+    let file = OpenOptions::new().write(true).create(true).truncate(true).open(&path);
+    let file = file.map_err(|e| failed("create", &path, e))?;
+    Ok(Open { path, file })
 }
 
 /// Opens a file that no other run may have: two runs with the same output must not mix.

@@ -11,7 +11,7 @@ use gmat_core::{Error, Result};
 use super::room::Room;
 use super::store::{LOCK, OLD, refuse_inputs, restore, swap};
 use super::{
-    Open, PARTIAL, create, create_folder, create_locked, failed, nothing_open, remove_empty,
+    Open, PARTIAL, create_folder, create_in, create_locked, failed, nothing_open, remove_empty,
     with_suffix,
 };
 use crate::folder::Folder;
@@ -166,11 +166,7 @@ fn refuse_foreign(target: &Path) -> Result<()> {
 
 impl Sink for StagedArrays {
     fn begin(&mut self, name: &str, _: Option<u64>) -> Result<()> {
-        let path = self.staging.join(name);
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(|e| failed("create", parent, e))?;
-        }
-        self.open = Some(create(&path)?);
+        self.open = Some(create_in(&self.staging, name)?);
         Ok(())
     }
 

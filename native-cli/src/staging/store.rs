@@ -10,7 +10,7 @@ use gmat_core::{Error, Result};
 
 use super::room::Room;
 use super::{
-    Open, PARTIAL, create, create_folder, create_locked, failed, kept, may_go_on, nothing_open,
+    Open, PARTIAL, create_folder, create_in, create_locked, failed, kept, may_go_on, nothing_open,
     remove_empty, with_suffix, write_whole,
 };
 use crate::folder::Folder;
@@ -252,11 +252,7 @@ fn is_tensor_file(name: &str) -> bool {
 
 impl Sink for StagedFolder {
     fn begin(&mut self, name: &str, _: Option<u64>) -> Result<()> {
-        let path = self.staging.join(name);
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(|e| failed("create", parent, e))?;
-        }
-        self.open = Some(create(&path)?);
+        self.open = Some(create_in(&self.staging, name)?);
         Ok(())
     }
 
