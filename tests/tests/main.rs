@@ -28,6 +28,7 @@ mod importance;
 mod inspect;
 mod lossless;
 mod models;
+mod names;
 mod oracle;
 mod plugins;
 mod quant_golden;
