@@ -7,6 +7,7 @@ mod encode;
 mod fingerprint;
 mod finished;
 mod hash;
+mod in_place;
 mod map;
 mod record;
 
@@ -20,6 +21,7 @@ use std::ops::Range;
 use uuid::Uuid;
 
 pub(crate) use self::fingerprint::Fingerprint;
+pub(crate) use self::in_place::InPlace;
 
 use self::base::{Base, BaseStore};
 use self::encode::{Encoded, encode, group_shape};
