@@ -466,6 +466,7 @@ pub(crate) struct Inspect {
 #[command(after_help = "Examples:
   gmat verify ./output/model.gmat
   gmat verify ./output/model.gmat --source ./llama-7b/
+  gmat verify ./finetune/model.gmat --base /mnt/models/base/model.gmat
   gmat verify model-q4.gguf
   gmat verify model-q4.gguf --source ./output/model.gmat
   gmat verify model-q4.gguf --json | jq .differences
@@ -483,6 +484,11 @@ pub(crate) struct Verify {
     /// With --source, the export config of a GGUF file that has no manifest
     #[arg(short, long, value_name = "FILE", requires = "source")]
     pub(crate) config: Option<PathBuf>,
+
+    /// Base of the store that is verified, or is the source, if that is not where it was. Without its
+    /// base, source hashes of tensors that are stored as differences are not checked
+    #[arg(long, value_name = "STORE")]
+    pub(crate) base: Option<PathBuf>,
 
     /// The manifest of a GGUF file, if it is not beside it
     #[arg(long, value_name = "FILE")]
@@ -510,6 +516,11 @@ pub(crate) struct Compare {
 
     /// The other one
     pub(crate) b: PathBuf,
+
+    /// Base of a store, if that is not where it was; repeatable, each store takes the one that is its
+    /// own
+    #[arg(long, value_name = "STORE")]
+    pub(crate) base: Vec<PathBuf>,
 
     /// One JSON object instead of a table
     #[arg(long)]

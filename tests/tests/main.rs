@@ -10,6 +10,7 @@
 mod advice;
 mod arch;
 mod based;
+mod based_verify;
 mod block_lanes;
 mod block_laws;
 mod compare;

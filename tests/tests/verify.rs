@@ -90,13 +90,13 @@ fn every_bit_of_a_store_counts() {
     for format in ["raw", "B8x8", "DualRow16x4"] {
         let dir = small(format);
         let mut files = memory(&dir.path().join("model.gmat"));
-        let good = verify_store(&files, &registry, BUDGET, &mut Silent).unwrap();
+        let good = verify_store(&files, None, &registry, BUDGET, &mut Silent).unwrap();
         assert_eq!(good.differences, []);
         assert_eq!(good.files, files.files.len());
         export_all(&files, &registry).unwrap();
         for number in 0..flips() {
             let (name, at, bit) = flip(&mut files, number);
-            let found = verify_store(&files, &registry, BUDGET, &mut Silent).unwrap();
+            let found = verify_store(&files, None, &registry, BUDGET, &mut Silent).unwrap();
             let names = found.differences.iter().any(|difference| difference.file == name);
             assert!(names, "{format}: bit {bit} of byte {at} of {name}: {:?}", found.differences);
             assert!(export_all(&files, &registry).is_err(), "{format}: byte {at} of {name}");

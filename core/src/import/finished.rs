@@ -53,10 +53,11 @@ impl ImportPlan<'_> {
             found.push(if item.is_same() { None } else { complete(files, item)? });
         }
         let indexes = found.iter().flatten();
-        let indexes: Vec<_> = indexes.map(|index| ToCheck { index, restore: None }).collect();
+        let indexes: Vec<_> =
+            indexes.map(|index| ToCheck { index, base: None, restore: None }).collect();
         // Stopping must be possible, but what is checked here counts only when it is hashed again.
         let mut ask = AskOnly(progress);
-        let damaged = check_groups(files, &indexes, budget, &mut ask)?.damaged;
+        let damaged = check_groups(files, None, &indexes, budget, &mut ask)?.damaged;
         let mut number = 0;
         for entry in &mut found {
             if entry.is_some() {
