@@ -217,11 +217,6 @@ impl<'a> ImportPlan<'a> {
         let places = &places;
         notify(progress, Event::Start { tensors: self.items.len(), bytes: self.source_bytes()? })?;
         let finished = self.finished(existing, budget, progress)?;
-        let found = finished.iter().flatten().count();
-        if found > 0 {
-            let text = format!("{found} of {} tensors are there already", self.items.len());
-            notify(progress, Event::Note(&text))?;
-        }
         let finished_of = |unit: &Unit| finished.get(unit.item).and_then(Option::as_ref);
         let hasher = RefCell::new(SourceHash::default());
         let hashes = RefCell::new(BTreeMap::new());

@@ -107,6 +107,14 @@ pub(crate) struct Flatten {
     /// Output folder; gets a `model.gmat`, or is one if its name ends in `.gmat`
     #[arg(short, long, value_name = "DIR")]
     pub(crate) output: PathBuf,
+
+    /// Start over, whatever an interrupted run of this output has finished
+    #[arg(long)]
+    pub(crate) restart: bool,
+
+    /// Begin even if the store may not fit on the disk
+    #[arg(long)]
+    pub(crate) ignore_space: bool,
 }
 
 /// List everything this program knows: block formats, quantization types, recipes, architectures,
