@@ -4,9 +4,8 @@ use std::ops::Range;
 
 use uuid::Uuid;
 
-use crate::decode::{RowDecoder, Stored};
+use crate::decode::RowDecoder;
 use crate::error::{Error, Result, ResultExt};
-use crate::format::store::Index;
 use crate::ggml::GgmlType;
 use crate::io::{Chunk, Files};
 use crate::limits::{self, rows_per_group};
@@ -133,13 +132,7 @@ impl<'a> Origin<'a> {
             }
             (Self::Store(store), Data::Stored(stored, _)) => {
                 let number = mem_len(rows.start / stored.index.group_rows.max(1))?;
-                let base = stored.base.as_ref().map(|(location, index)| (*location, index));
-                let places = [(stored.location, &stored.index)].into_iter().chain(base);
-                let chunks = places.map(|(location, index)| {
-                    let group = index.groups.get(number).ok_or_else(no_such)?;
-                    store.read(location, group.offset..group.offset.saturating_add(group.len))
-                });
-                chunks.collect()
+                stored.read(store, number)
             }
             _ => Err(no_such()),
         }
@@ -227,10 +220,8 @@ impl Entry {
                 None => rows.saturating_mul(*row_len),
             },
             Data::Stored(stored, _) => {
-                let largest = |index: &Index| index.groups.iter().map(|g| g.len).max().unwrap_or(0);
-                let base = stored.base.as_ref().map_or(0, |(_, index)| largest(index));
                 let source = stored.index.source_len(rows);
-                largest(&stored.index).saturating_add(base).saturating_add(source.saturating_mul(2))
+                stored.longest().saturating_add(source.saturating_mul(2))
             }
         };
         Ok(rows.saturating_mul(self.cols).saturating_mul(4).saturating_add(read))
@@ -262,14 +253,7 @@ impl Entry {
                 let number = mem_len(rows.start / self.group_rows.max(1))?;
                 let index = &stored.index;
                 let group = index.groups.get(number).ok_or_else(no_such)?;
-                let own = index.checked(number, first)?;
-                let base = match (&stored.base, chunks.get(1)) {
-                    (Some((_, base)), Some(chunk)) => {
-                        Some(base.checked(number, chunk.as_ref().as_ref())?)
-                    }
-                    _ => None,
-                };
-                let bytes_of = Stored { own, base };
+                let bytes_of = stored.checked(number, chunks)?;
                 let shape = index.group_shape(number)?;
                 let place = || format!("row group {number} at byte {}", group.offset);
                 if decoder.is_lossless() {

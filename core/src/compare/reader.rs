@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use super::Side;
-use crate::decode::{Elements, RowDecoder, Stored};
+use crate::decode::{Elements, RowDecoder};
 use crate::error::{Error, Result};
-use crate::format::store::{Group, Index, matrix};
+use crate::format::store::{Index, matrix};
 use crate::io::Chunk;
 use crate::limits::rows_per_group;
 use crate::registry::Registry;
@@ -15,8 +15,8 @@ use crate::tensor::{DType, mem_len};
 
 /// Where the rows of a tensor are.
 pub(crate) enum Reader<'a> {
-    /// In a checkpoint or GGUF file, by the name of its file.
-    Source(&'a SourceTensor, &'a str),
+    /// In a checkpoint or GGUF file.
+    Source(&'a SourceTensor),
     /// In row groups of tensor files of a store, or of its base.
     Stored(Box<Rows>),
 }
@@ -31,7 +31,7 @@ pub(crate) enum Values {
 impl Reader<'_> {
     pub(crate) fn dtype(&self) -> DType {
         match self {
-            Self::Source(tensor, _) => tensor.info.dtype,
+            Self::Source(tensor) => tensor.info.dtype,
             Self::Stored(rows) => rows.index.dtype,
         }
     }
@@ -39,7 +39,7 @@ impl Reader<'_> {
     /// Rows and columns.
     pub(crate) fn matrix(&self) -> (u64, u64) {
         match self {
-            Self::Source(tensor, _) => matrix(&tensor.info.shape, tensor.info.dtype),
+            Self::Source(tensor) => matrix(&tensor.info.shape, tensor.info.dtype),
             Self::Stored(rows) => rows.index.matrix(),
         }
     }
@@ -56,13 +56,11 @@ impl Reader<'_> {
     pub(crate) fn cost(&self, rows: u64) -> Result<u64> {
         let values = rows.saturating_mul(self.matrix().1).saturating_mul(4);
         let bytes = match self {
-            Self::Source(SourceTensor { derived: Some(derived), .. }, _) => derived.cost(rows)?,
+            Self::Source(SourceTensor { derived: Some(derived), .. }) => derived.cost(rows)?,
             Self::Source(..) => values,
             Self::Stored(stored) => {
-                let largest = |index: &Index| index.groups.iter().map(|g| g.len).max().unwrap_or(0);
-                let base = stored.base.as_ref().map_or(0, |(_, index)| largest(index));
-                let group = largest(&stored.index).saturating_add(base);
-                group.saturating_mul(rows.div_ceil(stored.index.group_rows.max(1)))
+                let groups = rows.div_ceil(stored.index.group_rows.max(1));
+                stored.longest().saturating_mul(groups)
             }
         };
         Ok(values.saturating_add(bytes))
@@ -70,44 +68,20 @@ impl Reader<'_> {
 
     /// The bytes that some rows need.
     pub(crate) fn read<'f>(&self, side: &'f Side<'_>, rows: &Range<u64>) -> Result<Vec<Chunk<'f>>> {
-        if rows.is_empty() {
-            return Ok(Vec::new());
-        }
-        match self {
-            Self::Source(tensor, file) => match &tensor.derived {
-                None => {
-                    let len = tensor.row_len(self.matrix().1)?;
-                    let (start, end) = (tensor.offset + rows.start * len, rows.end - rows.start);
-                    Ok(vec![side.files().read(file, start..start + end * len)?])
-                }
-                Some(derived) => {
-                    let mut chunks = Vec::new();
-                    for part in derived.parts() {
-                        let range = part.range(rows)?;
-                        let file = side
-                            .shards()
-                            .get(part.shard)
-                            .ok_or_else(|| Error::shape("no shard"))?;
-                        let range = part.offset + range.start..part.offset + range.end;
-                        chunks.push(side.files().read(file, range)?);
-                    }
-                    Ok(chunks)
-                }
-            },
-            Self::Stored(stored) => {
-                let store = side.as_store().ok_or_else(|| Error::shape("no store"))?;
+        match (self, side.as_model(), side.as_store()) {
+            _ if rows.is_empty() => Ok(Vec::new()),
+            (Self::Source(tensor), Some(model), _) => {
+                let row_len = tensor.row_len(self.matrix().1)?;
+                model.read_rows(side.files(), tensor, rows, row_len, |_, _, _| Ok(()))
+            }
+            (Self::Stored(stored), _, Some(store)) => {
                 let mut chunks = Vec::new();
                 for group in groups(&stored.index, rows)? {
-                    let base = stored.base.as_ref().map(|(location, index)| (*location, index));
-                    for (location, index) in
-                        [(stored.location, &stored.index)].into_iter().chain(base)
-                    {
-                        let found = group_of(index, group)?;
-                        chunks.push(store.read(location, found.offset..found.offset + found.len)?);
-                    }
+                    chunks.extend(stored.read(store, group)?);
                 }
                 Ok(chunks)
             }
+            _ => Err(Error::shape("a tensor of another model")),
         }
     }
 
@@ -120,31 +94,28 @@ impl Reader<'_> {
     ) -> Result<Values> {
         let (dtype, cols) = (self.dtype(), self.matrix().1);
         let count = mem_len((rows.end - rows.start).saturating_mul(cols))?;
-        let chunks: Vec<&[u8]> = chunks.iter().map(|chunk| chunk.as_ref().as_ref()).collect();
         let mut bytes = Vec::new();
         match self {
-            Self::Source(tensor, _) => match &tensor.derived {
-                Some(derived) if !rows.is_empty() => {
-                    derived.decode(rows, cols, &chunks, false, &mut bytes)?;
+            Self::Source(tensor) => {
+                let chunks: Vec<&[u8]> =
+                    chunks.iter().map(|chunk| chunk.as_ref().as_ref()).collect();
+                match &tensor.derived {
+                    Some(derived) if !rows.is_empty() => {
+                        derived.decode(rows, cols, &chunks, false, &mut bytes)?;
+                    }
+                    _ => bytes.extend_from_slice(chunks.first().copied().unwrap_or_default()),
                 }
-                _ => bytes.extend_from_slice(chunks.first().copied().unwrap_or_default()),
-            },
+            }
             Self::Stored(stored) => {
                 let index = &stored.index;
                 let base = stored.base.as_ref().map(|(_, index)| index);
                 let decoder = RowDecoder::new(index, base, registry)?;
                 let mut values = Vec::with_capacity(count);
-                let mut chunks = chunks.into_iter();
-                let next = |chunks: &mut std::vec::IntoIter<_>| {
-                    chunks.next().ok_or_else(|| Error::shape("a row group was not read"))
-                };
-                for group in groups(index, rows)? {
-                    let own = index.checked(group, next(&mut chunks)?)?;
-                    let base = match base {
-                        Some(base) => Some(base.checked(group, next(&mut chunks)?)?),
-                        None => None,
-                    };
-                    let (stored, shape) = (Stored { own, base }, index.group_shape(group)?);
+                // A group, and that of the base.
+                let each = 1 + usize::from(base.is_some());
+                for (group, chunks) in groups(index, rows)?.zip(chunks.chunks(each)) {
+                    let (stored, shape) =
+                        (stored.checked(group, chunks)?, index.group_shape(group)?);
                     if dtype.holds_weights() {
                         let start = values.len();
                         values.resize(start + shape.rows * shape.cols, 0.0);
@@ -173,8 +144,4 @@ impl Reader<'_> {
 fn groups(index: &Index, rows: &Range<u64>) -> Result<Range<usize>> {
     let size = index.group_rows.max(1);
     Ok(mem_len(rows.start / size)?..mem_len(rows.end.div_ceil(size))?)
-}
-
-fn group_of(index: &Index, group: usize) -> Result<&Group> {
-    index.groups.get(group).ok_or_else(|| Error::shape("no such row group"))
 }

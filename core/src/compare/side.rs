@@ -18,7 +18,6 @@ pub struct Side<'a> {
     path: String,
     files: &'a dyn Files,
     open: Open<'a>,
-    shards: Vec<String>,
 }
 
 enum Open<'a> {
@@ -38,22 +37,25 @@ impl<'a> Side<'a> {
     /// it.
     #[must_use]
     pub fn model(path: String, files: &'a dyn Files, model: Model) -> Self {
-        let shards = model.shards.iter().map(|shard| shard.name.clone()).collect();
-        Self { path, files, open: Open::Model(model), shards }
+        Self { path, files, open: Open::Model(model) }
     }
 
     /// A store.
     #[must_use]
     pub fn store(path: String, store: Store<'a>) -> Self {
-        Self { path, files: store.files(), open: Open::Store(Box::new(store)), shards: Vec::new() }
+        Self { path, files: store.files(), open: Open::Store(Box::new(store)) }
     }
 
     pub(super) fn files(&self) -> &'a dyn Files {
         self.files
     }
 
-    pub(super) fn shards(&self) -> &[String] {
-        &self.shards
+    /// The checkpoint or GGUF file, if it is one.
+    pub(super) fn as_model(&self) -> Option<&Model> {
+        match &self.open {
+            Open::Model(model) => Some(model),
+            Open::Store(_) => None,
+        }
     }
 
     /// The store, if it is one.
@@ -84,9 +86,8 @@ impl<'a> Side<'a> {
         budget: Budget,
         progress: &mut dyn Progress,
     ) -> Result<InPlace<'_>> {
-        let Open::Model(model) = &self.open else {
-            return Err(Error::unsupported("this is a store already"));
-        };
+        let model = self.as_model();
+        let model = model.ok_or_else(|| Error::unsupported("this is a store already"))?;
         let config = read_small(self.files, "config.json")?;
         let beside = model_files(self.files, config, None)?;
         InPlace::new(model, self.files, beside, registry, budget, progress)
@@ -127,8 +128,7 @@ impl<'a> Side<'a> {
                         None => info.dtype.to_string(),
                     };
                     let kind = Kind { name: info.name.clone(), ty, bytes: tensor.source_len()? };
-                    let file = self.shards.get(tensor.shard).map_or("", String::as_str);
-                    let reader = Reader::Source(tensor, file);
+                    let reader = Reader::Source(tensor);
                     Ok(Entry { kind, shape: info.shape.clone(), reader })
                 });
                 entries.collect()

@@ -3,13 +3,12 @@
 use std::ops::Range;
 
 use super::{Data, Details, Tensor};
-use crate::decode::{Elements, RowDecoder, Stored};
+use crate::decode::{Elements, RowDecoder};
 use crate::error::{Error, Result, ResultExt};
-use crate::format::store::{Index, checksum, damaged};
-use crate::io::{Files, read_exact};
+use crate::io::Files;
 use crate::limits::GROUP_VALUES;
 use crate::registry::Registry;
-use crate::store::{self, Location, Store};
+use crate::store::{self, Store};
 use crate::tensor::{DType, mem_len};
 
 /// Most bins of a histogram.
@@ -194,7 +193,7 @@ impl<'a> Source<'a> {
             (Data::Stored, Details::Stored(id, record), Some(store)) => {
                 Rows::Stored(Box::new(store.rows(*id, record)?))
             }
-            (Data::Stored, ..) => return Err(Error::shape("a stored tensor without its store")),
+            (Data::Stored, ..) => return Err(storeless()),
             (Data::Unknown, ..) => {
                 return Err(Error::unsupported(format!("{} cannot be decoded", tensor.kind))
                     .with_hint("the file is newer than this program, or of another one"));
@@ -230,10 +229,9 @@ impl<'a> Source<'a> {
             }
             Rows::Stored(rows) => {
                 let (index, number) = (&rows.index, mem_len(unit)?);
-                let own = self.group(rows.location, index, number)?;
-                let base = rows.base.as_ref().map(|(at, index)| self.group(*at, index, number));
-                let base = base.transpose().context(|| "base")?;
-                let stored = Stored { own: &own, base: base.as_deref() };
+                let store = self.store.ok_or_else(storeless)?;
+                let chunks = rows.read(store, number)?;
+                let stored = rows.checked(number, &chunks)?;
                 let base_index = rows.base.as_ref().map(|(_, index)| index);
                 let decoder = RowDecoder::new(index, base_index, self.registry)?;
                 let shape = index.group_shape(number)?;
@@ -247,23 +245,14 @@ impl<'a> Source<'a> {
                     decoder.source(stored, shape, &mut source)?;
                     numbers(index.dtype, &source, count, self.registry, out)?;
                 }
-                Ok(own.len() as u64)
+                Ok(stored.own.len() as u64)
             }
         }
     }
+}
 
-    /// The bytes of a row group, compared with their checksum.
-    fn group(&self, location: Location, index: &Index, number: usize) -> Result<Vec<u8>> {
-        let group = index.groups.get(number).copied();
-        let group = group.ok_or_else(|| Error::shape("no such row group"))?;
-        let store = self.store.ok_or_else(|| Error::shape("a stored tensor without its store"))?;
-        let (files, name) = store.file(location)?;
-        let bytes = read_exact(files, &name, group.offset, mem_len(group.len)?)?;
-        match checksum(&bytes) == group.sum {
-            true => Ok(bytes),
-            false => Err(damaged(&format!("row group {number}"), group.offset)),
-        }
-    }
+fn storeless() -> Error {
+    Error::shape("a stored tensor without its store")
 }
 
 /// Appends `count` elements of any type.

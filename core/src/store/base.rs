@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{CHECKSUM_START, Metadata, Record, Store, tensor_file};
+use crate::decode::Stored;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::format::store::Index;
 use crate::io::{Chunk, Files};
@@ -54,6 +55,42 @@ pub(crate) struct Rows {
     pub(crate) location: Location,
     pub(crate) index: Index,
     pub(crate) base: Option<(Location, Index)>,
+}
+
+impl Rows {
+    /// Bytes of the longest row group, with that of the base.
+    pub(crate) fn longest(&self) -> u64 {
+        let longest = |index: &Index| index.groups.iter().map(|group| group.len).max().unwrap_or(0);
+        longest(&self.index).saturating_add(self.base.as_ref().map_or(0, |base| longest(&base.1)))
+    }
+
+    /// The bytes of a row group, and of that of the base, unchecked.
+    ///
+    /// # Errors
+    /// What reading says.
+    pub(crate) fn read<'f>(&self, store: &Store<'f>, group: usize) -> Result<Vec<Chunk<'f>>> {
+        let base = self.base.as_ref().map(|(location, index)| (*location, index));
+        let places = [(self.location, &self.index)].into_iter().chain(base);
+        let chunks = places.map(|(location, index)| {
+            let group = index.groups.get(group).ok_or_else(|| Error::shape("no such row group"))?;
+            store.read(location, group.offset..group.offset.saturating_add(group.len))
+        });
+        chunks.collect()
+    }
+
+    /// What [`Self::read`] gave for a row group, compared with its checksums.
+    ///
+    /// # Errors
+    /// `Malformed` if it is not what was written.
+    pub(crate) fn checked<'c>(&self, group: usize, chunks: &'c [Chunk<'_>]) -> Result<Stored<'c>> {
+        let mut chunks = chunks.iter().map(|chunk| chunk.as_ref().as_ref());
+        let mut next = |index: &Index| {
+            index.checked(group, chunks.next().ok_or_else(|| Error::shape("it was not read"))?)
+        };
+        let own = next(&self.index)?;
+        let base = self.base.as_ref().map(|(_, index)| next(index)).transpose();
+        Ok(Stored { own, base: base.context(|| "base")? })
+    }
 }
 
 impl Metadata {
@@ -196,8 +233,7 @@ impl<'a> Store<'a> {
     ) -> Result<Option<(Location, Index)>> {
         let Some(FromBase::Difference(other)) = record.from_base else { return Ok(None) };
         let store = self.base.as_ref().ok_or_else(|| self.base_missing())?;
-        let other_record =
-            store.metadata.tensors.get(&other).ok_or_else(|| self.base_missing())?;
+        let other_record = store.metadata.tensors.get(&other).ok_or_else(|| self.base_missing())?;
         let base = store.index(other, other_record).context(|| "base")?;
         if base.group_rows != index.group_rows || base.dtype != index.dtype {
             let place = format!("tensor `{}` of `{}`", record.name, self.files.place(""));

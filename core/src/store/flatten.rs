@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{Metadata, Record, Rows, SOURCE_KEYS, Store, TOKENS, finished_files, tensor_file};
 use crate::block::{BlockFormat, EncodeInput};
-use crate::decode::{Elements, RowDecoder, Stored};
+use crate::decode::{Elements, RowDecoder};
 use crate::error::{Error, Result, ResultExt};
 use crate::format::store::{self as file, Group, Index, checksum};
 use crate::import::Fingerprint;
@@ -56,8 +56,7 @@ impl<'a> Flattening<'a> {
             )));
         }
         let items = store.metadata.tensors.iter().map(|(id, record)| {
-            Item::new(store, *id, record, registry)
-                .context(|| format!("tensor `{}`", record.name))
+            Item::new(store, *id, record, registry).context(|| format!("tensor `{}`", record.name))
         });
         Ok(Self { store, items: items.collect::<Result<_>>()? })
     }
@@ -198,40 +197,26 @@ impl<'a> Item<'a> {
 
     /// Bytes that a row group needs at most.
     fn cost(&self) -> u64 {
-        let longest = |index: &Index| index.groups.iter().map(|group| group.len).max().unwrap_or(0);
         let index = &self.rows.index;
         let (rows, cols) = index.matrix();
         let rows = index.group_rows.min(rows);
         let source = index.source_len(rows).saturating_mul(3);
-        let stored = longest(index) + self.rows.base.as_ref().map_or(0, |base| longest(&base.1));
-        rows.saturating_mul(cols).saturating_mul(4).saturating_add(source).saturating_add(stored)
+        let values = rows.saturating_mul(cols).saturating_mul(4);
+        values.saturating_add(source).saturating_add(self.rows.longest())
     }
 
     /// A row group, and that of the base.
     fn read<'f>(&self, store: &Store<'f>, group: Option<usize>) -> Result<Vec<Chunk<'f>>> {
-        let Some(number) = group else { return Ok(Vec::new()) };
-        let own = Some((self.rows.location, &self.rows.index));
-        let base = self.rows.base.as_ref().map(|base| (base.0, &base.1));
-        let read = |(location, index): (_, &Index)| {
-            let group = index.groups.get(number).ok_or_else(no_such)?;
-            store.read(location, group.offset..group.offset + group.len)
-        };
-        own.into_iter().chain(base).map(read).collect()
+        group.map_or_else(|| Ok(Vec::new()), |number| self.rows.read(store, number))
     }
 
     fn encode(&self, group: Option<usize>, chunks: &[Chunk<'_>]) -> Result<Vec<u8>> {
-        let (Some(number), [own, base @ ..]) = (group, chunks) else { return Ok(Vec::new()) };
-        let own = self.rows.index.checked(number, own.as_ref().as_ref())?;
-        let base = match (&self.rows.base, base.first()) {
-            (Some(base), Some(chunk)) => {
-                Some(base.1.checked(number, chunk.as_ref().as_ref()).context(|| "base")?)
-            }
-            _ => None,
-        };
-        let Some(format) = self.format else { return Ok(own.to_vec()) };
+        let Some(number) = group else { return Ok(Vec::new()) };
+        let stored = self.rows.checked(number, chunks)?;
+        let Some(format) = self.format else { return Ok(stored.own.to_vec()) };
         let shape = self.rows.index.group_shape(number)?;
         let mut source = Vec::new();
-        self.decoder.source(Stored { own, base }, shape, &mut source)?;
+        self.decoder.source(stored, shape, &mut source)?;
         let mut values = Vec::new();
         if shape.dtype.holds_weights() {
             values.resize(shape.rows * shape.cols, 0.0);
@@ -300,7 +285,9 @@ impl<'a> Item<'a> {
         let Some(format) = self.format else { return index.end() };
         let longest = |number| format.max_len(index.group_shape(number).ok()?);
         let groups = 0..index.groups.len();
-        groups.map(|number| longest(number).map_or(0, |len| len as u64)).fold(0, u64::saturating_add)
+        groups
+            .map(|number| longest(number).map_or(0, |len| len as u64))
+            .fold(0, u64::saturating_add)
     }
 }
 
