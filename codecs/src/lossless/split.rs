@@ -8,26 +8,42 @@
 pub(crate) fn split(bytes: &[u8], width: usize, plane: usize, out: &mut Vec<u8>) {
     out.clear();
     match width {
-        2 => of_width::<2>(bytes, plane, out),
-        4 => of_width::<4>(bytes, plane, out),
-        8 => of_width::<8>(bytes, plane, out),
+        2 => of_two(bytes, plane, out),
+        4 => of_four(bytes, plane, out),
+        8 => of_eight(bytes, plane, out),
         _ => out.extend_from_slice(bytes),
     }
 }
 
-fn of_width<const W: usize>(bytes: &[u8], plane: usize, out: &mut Vec<u8>) {
-    let (elements, _) = bytes.as_chunks::<W>();
-    // One loop for each kind of plane: the compiler makes vectors of them.
-    match plane + 2 {
-        above if above == W => out.extend(elements.iter().map(|e| turned(e)[0])),
-        above if above == W + 1 => out.extend(elements.iter().map(|e| turned(e)[1])),
-        _ => out.extend(elements.iter().map(|e| e.get(plane).copied().unwrap_or(0))),
+// One loop for each plane, of shifts by constants: the compiler makes vectors of them.
+
+fn of_two(bytes: &[u8], plane: usize, out: &mut Vec<u8>) {
+    let words = bytes.as_chunks().0.iter().map(|e| u16::from_le_bytes(*e).rotate_left(1));
+    match plane {
+        0 => out.extend(words.map(|w| (w & 0xff) as u8)),
+        _ => out.extend(words.map(|w| (w >> 8) as u8)),
     }
 }
 
-/// The upper 16 bits, rotated.
-fn turned<const W: usize>(element: &[u8; W]) -> [u8; 2] {
-    u16::from_le_bytes([element[W - 2], element[W - 1]]).rotate_left(1).to_le_bytes()
+fn of_four(bytes: &[u8], plane: usize, out: &mut Vec<u8>) {
+    let words = bytes.as_chunks().0.iter().map(|e| u32::from_le_bytes(*e));
+    match plane {
+        0 => out.extend(words.map(|w| (w & 0xff) as u8)),
+        1 => out.extend(words.map(|w| (w >> 8 & 0xff) as u8)),
+        2 => out.extend(words.map(|w| ((w >> 15 & 0xfe | w >> 31) & 0xff) as u8)),
+        _ => out.extend(words.map(|w| (w >> 23 & 0xff) as u8)),
+    }
+}
+
+fn of_eight(bytes: &[u8], plane: usize, out: &mut Vec<u8>) {
+    let words = bytes.as_chunks().0.iter().map(|e| u64::from_le_bytes(*e));
+    match plane {
+        6 => out.extend(words.map(|w| ((w >> 47 & 0xfe | w >> 63) & 0xff) as u8)),
+        7 => out.extend(words.map(|w| (w >> 55 & 0xff) as u8)),
+        _ => {
+            out.extend(bytes.as_chunks::<8>().0.iter().map(|e| e.get(plane).copied().unwrap_or(0)));
+        }
+    }
 }
 
 /// Puts elements of `width` bytes together; all planes have as many bytes as `out` has elements.
