@@ -135,12 +135,12 @@ fn verify_a_store(
     Ok(found)
 }
 
+/// Where a store is that is not the base it was taken for, and why.
+type Unfit = (String, Error);
+
 /// The base of a store: the one given, or one that is found. What is found and does not fit comes with
 /// the error, which is then a difference among others: the store can be verified without.
-fn base_of(
-    folder: &Folder,
-    given: Option<&Path>,
-) -> Result<(Option<Folder>, Option<(String, Error)>)> {
+fn base_of(folder: &Folder, given: Option<&Path>) -> Result<(Option<Folder>, Option<Unfit>)> {
     let Ok(store) = Store::open(folder) else { return Ok((None, None)) };
     let Some(base) = base::find(&store, folder.path(), given) else { return Ok((None, None)) };
     match store.with_base(&base).map(drop) {
