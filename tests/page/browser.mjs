@@ -145,12 +145,15 @@ export async function set(page, fields) {
   await settled(page);
 }
 
-/** Converts, and waits for the end; answers the problem that is shown, if one is. */
+/**
+ * Converts, and waits for the end; answers the problem that is shown, if one is. Looking for the end at
+ * every frame would make the browser draw all the time.
+ */
 export async function convert(page, { timeout = 120_000 } = {}) {
   await page.click("#convert");
   await page.waitForFunction(() =>
     !document.getElementById("ready").hidden && !document.getElementById("pick-files").disabled
-    && !document.getElementById("convert").disabled, null, { timeout });
+    && !document.getElementById("convert").disabled, null, { timeout, polling: 50 });
   return page.evaluate(() => document.querySelector("#run-problem .bad")?.innerText);
 }
 

@@ -6,7 +6,7 @@ import * as disk from "./disk.js";
 import { inBrowser, onDisk } from "./output.js";
 import { tellCalls } from "./plugins.js";
 import { Reporter } from "./progress.js";
-import { ofPicked, ofStored, useReader } from "./sources.js";
+import { lookAgain, ofPicked, ofStored, remember, useReader } from "./sources.js";
 
 /** @typedef {import("./sources.js").Picked} Picked */
 /** @typedef {import("./output.js").Target} Target */
@@ -150,8 +150,10 @@ async function forget() {
  */
 async function run(output, work) {
   let answer;
+  remember();
   try {
     answer = JSON.parse(work());
+    lookAgain();
   } catch (error) {
     await output.abort().catch(() => {});
     throw error;
