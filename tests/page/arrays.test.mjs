@@ -101,6 +101,17 @@ test("arrays straight to a folder that the user chooses", async (t) => {
   await set(on.page, { "folder-name": "other" });
   assert.equal(await convert(on.page), undefined);
   assert.match(await on.page.innerText("#files"), /other[^]*on your disk/);
+
+  // By way of the browser's storage.
+  await on.clear();
+  await set(on.page, { direct: false, "folder-name": "out" });
+  assert.equal(await convert(on.page), undefined);
+  await on.page.click("text=Save as a folder");
+  await on.page.waitForSelector("text=Saved.");
+  assert.deepEqual(await on.chosen(), expected);
+  await on.page.click("text=Save as a folder");
+  await on.page.waitForSelector("#run-problem .bad");
+  assert.match(await on.page.innerText("#run-problem .bad"), /is there already/);
   assert.deepEqual(on.page.problems, []);
   await on.page.close();
 });

@@ -7,7 +7,7 @@ import { box, byId } from "./ui/dom.js";
 import * as problem from "./ui/problem.js";
 import * as progress from "./ui/progress.js";
 import * as result from "./ui/result.js";
-import { canPick, pickFile, pickFolder } from "./ui/save.js";
+import { canPick, pickFile, pickFolder, refuseFull } from "./ui/save.js";
 import * as settings from "./ui/settings.js";
 import * as disk from "./worker/disk.js";
 
@@ -38,19 +38,6 @@ async function choose(kind, plan) {
   }
   const file = await pickFile(settings.exportOptions().fileName);
   return file && { file };
-}
-
-/** Nothing of the user's is replaced or mixed with. @param {FileSystemDirectoryHandle} parent @param {string} name */
-async function refuseFull(parent, name) {
-  const folder = await parent.getDirectoryHandle(name).catch(() => undefined);
-  // @ts-ignore iteration of folders is not in the library's types yet
-  for await (const inside of folder?.keys() ?? []) {
-    throw new Refusal({
-      kind: "config",
-      chain: [`the folder \`${name}\` is there already, and holds \`${inside}\``],
-      hint: "choose another folder name, or move it away",
-    });
-  }
 }
 
 /**
