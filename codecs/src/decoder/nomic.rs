@@ -17,7 +17,7 @@ use super::{Epsilon, Experts, Hparams, Rope, key_only_rope};
 
 const PLAIN: Plain = Plain {
     context: &["max_position_embeddings", "n_positions"],
-    default_context: None,
+    default_context: Some(2048),
     growth: None,
     epsilon: Epsilon::Layer(1e-12),
     causal: false,
@@ -125,10 +125,11 @@ impl Nomic {
         let hparams = PLAIN.read(config)?;
         // What the published models were trained for, which `n_positions` overstates.
         let trained = config.u64(&["max_trained_positions"])?.unwrap_or(2048);
-        let stated = config.value(&["max_position_embeddings"]).is_some();
+        let overstates = config.value(&["max_position_embeddings"]).is_none()
+            && config.value(&["n_positions"]).is_some();
         let context = match (hparams.context, trained) {
-            (8192, 2048) if !stated => 2048,
-            (2048, 2048) if !stated => 512,
+            (8192, 2048) if overstates => 2048,
+            (2048, 2048) if overstates => 512,
             (other, _) => other,
         };
         let head_dim = config.u64(&["head_dim"])?.unwrap_or(hparams.head_dim);

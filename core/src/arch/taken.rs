@@ -246,11 +246,12 @@ mod tests {
             assert_eq!(all(odd, &[2, 4, 3], rows), (vec![2, 2, 3], expected));
             let expected = by_definition(4, 6, 1, |row| (row % 2 == 1).then_some(row / 2), false);
             assert_eq!(all(odd.of_vectors(), &[4, 6], rows), (vec![4, 3], expected));
-            let range = View::WHOLE.cut(3).take(Take::Range { first: 1, count: 2, of: 4 });
+            let take = Take::Range { first: 1, count: 2, of: 4 };
+            let range = View::WHOLE.cut(3).take(take);
             let middle = |row: u64| (1..3).contains(&row).then_some(row);
             let expected = by_definition(3, 4, 5, middle, false);
             assert_eq!(all(range, &[12, 5], rows), (vec![3, 2, 5], expected.clone()));
-            let merged = View::WHOLE.cut_and_merge(3).take(range.take);
+            let merged = View::WHOLE.cut_and_merge(3).take(take);
             assert_eq!(all(merged, &[12, 5], rows), (vec![6, 5], expected));
             let expected = by_definition(3, 4, 1, middle, false);
             assert_eq!(all(merged, &[12], rows), (vec![6], expected));
