@@ -196,8 +196,7 @@ impl<'a> Store<'a> {
     ) -> Result<Option<(Location, Index)>> {
         let Some(FromBase::Difference(other)) = record.from_base else { return Ok(None) };
         let store = self.base.as_ref().ok_or_else(|| self.base_missing())?;
-        let other_record =
-            store.metadata.tensors.get(&other).ok_or_else(|| self.base_missing())?;
+        let other_record = store.metadata.tensors.get(&other).ok_or_else(|| self.base_missing())?;
         let base = store.index(other, other_record).context(|| "base")?;
         if base.group_rows != index.group_rows || base.dtype != index.dtype {
             let place = format!("tensor `{}` of `{}`", record.name, self.files.place(""));

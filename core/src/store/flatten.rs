@@ -56,8 +56,7 @@ impl<'a> Flattening<'a> {
             )));
         }
         let items = store.metadata.tensors.iter().map(|(id, record)| {
-            Item::new(store, *id, record, registry)
-                .context(|| format!("tensor `{}`", record.name))
+            Item::new(store, *id, record, registry).context(|| format!("tensor `{}`", record.name))
         });
         Ok(Self { store, items: items.collect::<Result<_>>()? })
     }
@@ -300,7 +299,9 @@ impl<'a> Item<'a> {
         let Some(format) = self.format else { return index.end() };
         let longest = |number| format.max_len(index.group_shape(number).ok()?);
         let groups = 0..index.groups.len();
-        groups.map(|number| longest(number).map_or(0, |len| len as u64)).fold(0, u64::saturating_add)
+        groups
+            .map(|number| longest(number).map_or(0, |len| len as u64))
+            .fold(0, u64::saturating_add)
     }
 }
 
