@@ -342,6 +342,11 @@ pub(crate) struct Export {
     #[arg(long, value_name = "FLOAT")]
     pub(crate) trellis_lambda: Option<f64>,
 
+    /// What trellis makes smallest; overrides the config: `ggml` (errors weighted as ggml does, closest
+    /// to what the model computed) or `squares` (the plain error) [default: ggml]
+    #[arg(long, value_name = "METRIC")]
+    pub(crate) trellis_metric: Option<String>,
+
     /// Treat the model as this architecture
     #[arg(long, value_name = "NAME")]
     pub(crate) arch: Option<String>,

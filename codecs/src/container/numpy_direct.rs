@@ -123,7 +123,8 @@ impl Container for NumpyDirect {
 /// Whether Windows takes a name for that of a device ("Naming Files, Paths, and Namespaces").
 fn is_device(name: &str) -> bool {
     // A device stays one with spaces behind it, or the name of a stream.
-    let name = name.split(':').next().unwrap_or_default().trim_end_matches(' ').to_ascii_uppercase();
+    let name =
+        name.split(':').next().unwrap_or_default().trim_end_matches(' ').to_ascii_uppercase();
     let numbered = ["COM", "LPT"].iter().find_map(|device| name.strip_prefix(device));
     let digits = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "\u{b9}", "\u{b2}", "\u{b3}"];
     ["CON", "PRN", "AUX", "NUL"].contains(&name.as_str())
