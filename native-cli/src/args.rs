@@ -27,7 +27,7 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Import(Import),
-    Export(Export),
+    Export(Box<Export>),
     Convert(Convert),
     Inspect(Inspect),
     Verify(Verify),
