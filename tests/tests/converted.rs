@@ -73,7 +73,7 @@ fn models_by_formula_are_converted_as_by_the_reference() {
     let mut files: Vec<_> =
         fs::read_dir(data("data/arch")).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
-    assert!(files.len() >= 38, "{files:?}");
+    assert!(files.len() >= 44, "{files:?}");
     for path in files {
         let name = path.file_stem().unwrap().to_str().unwrap();
         let record = record(&path);

@@ -21,7 +21,7 @@ register_arch!(Gpt2);
 
 const PLAIN: Plain = Plain {
     context: &["n_ctx", "n_positions", "max_position_embeddings"],
-    default_context: None,
+    default_context: Some(1024),
     growth: Some(4),
     epsilon: Epsilon::Layer(1e-5),
     causal: true,

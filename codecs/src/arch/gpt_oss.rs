@@ -16,7 +16,8 @@ use gmat_core::register_arch;
 use serde_json::Value;
 
 use crate::decoder::{
-    self, ClassDefaults, Computes, Epsilon, Hparams, Leaves, Module, Names, Target, Wanted,
+    self, ClassDefaults, Computes, Epsilon, Hparams, Leaves, Module, Names, Rope, Scaling, Target,
+    Wanted,
 };
 
 /// The architecture.
@@ -110,6 +111,20 @@ const TRANSPOSED_EXPERTS: &[Module] = &[
 ];
 
 impl GptOss {
+    /// Rotary embeddings; a config that says nothing about their scaling has that of the class.
+    fn rope(config: &ModelConfig) -> Result<Rope> {
+        let rope = decoder::key_only_rope(config, CLASS.rope_theta, "gpt-oss")?;
+        if ["rope_parameters", "rope_scaling"].iter().any(|key| config.is_stated(key)) {
+            return Ok(rope);
+        }
+        let scaling = Scaling::Yarn {
+            factor: 32.0,
+            original_context: 4096,
+            options: vec![("scaling.yarn_beta_fast", 32.0), ("scaling.yarn_beta_slow", 1.0)],
+        };
+        Ok(Rope { scaling, ..rope })
+    }
+
     fn hparams(config: &ModelConfig) -> Result<Hparams> {
         Computes::EXPERTS.check(config, "gpt-oss")?;
         let limit = config.f64(&["swiglu_limit"])?.unwrap_or(LIMIT);
@@ -120,7 +135,7 @@ impl GptOss {
             )));
         }
         Self::check_layers(config)?;
-        let hparams = Hparams::read(config, &CLASS)?;
+        let hparams = Hparams::read(config, &CLASS)?.with_used_experts(4);
         if hparams.expert_count() == 0 {
             return Err(Error::malformed(format!("{} has no `num_local_experts`", config.place())));
         }
@@ -171,7 +186,7 @@ impl ModelArch for GptOss {
 
     fn metadata(&self, config: &ModelConfig, out: &mut Meta) -> Result<()> {
         let hparams = Self::hparams(config)?;
-        let rope = decoder::key_only_rope(config, CLASS.rope_theta, self.name())?;
+        let rope = Self::rope(config)?;
         hparams.write(self.name(), &rope, out)?;
         let window = decoder::bounded(config, &["sliding_window"], Some(WINDOW), u32::MAX.into())?;
         out.set_count("gpt-oss.attention.sliding_window", window)?;

@@ -21,7 +21,7 @@ register_arch!(GptNeoX);
 
 const PLAIN: Plain = Plain {
     context: &["max_position_embeddings"],
-    default_context: None,
+    default_context: Some(2048),
     growth: None,
     epsilon: Epsilon::Layer(1e-5),
     causal: true,

@@ -78,7 +78,7 @@ const ONLY_SHARED: &[Module] = &[
 impl GraniteMoe {
     fn hparams(config: &ModelConfig) -> Result<Hparams> {
         Computes::EXPERTS.check(config, "granitemoe")?;
-        let hparams = Hparams::read(config, &CLASS)?;
+        let hparams = Hparams::read(config, &CLASS)?.with_used_experts(2);
         // Its files do not say how large a head is where that follows.
         let head_dim_stated = hparams.heads * hparams.head_dim != hparams.embedding;
         Ok(Hparams { head_dim_stated, ..hparams })

@@ -75,7 +75,7 @@ impl Llama {
 
     fn hparams(config: &ModelConfig) -> Result<Hparams> {
         Computes::EXPERTS.check(config, "llama")?;
-        Hparams::read(config, Self::class(config)?)
+        Ok(Hparams::read(config, Self::class(config)?)?.with_used_experts(2))
     }
 
     fn rope(config: &ModelConfig) -> Result<Rope> {

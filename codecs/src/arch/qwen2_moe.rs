@@ -47,7 +47,7 @@ impl Qwen2Moe {
         Computes::EXPERTS.check(config, "qwen2moe")?;
         decoder::refuse_dense_layers(config, "qwen2moe")?;
         decoder::require_norm(config, false, "qwen2moe")?;
-        Hparams::read(config, &CLASS)
+        Ok(Hparams::read(config, &CLASS)?.with_used_experts(4))
     }
 }
 

@@ -46,7 +46,7 @@ impl Qwen3Moe {
         Computes::EXPERTS.check(config, "qwen3moe")?;
         decoder::refuse_dense_layers(config, "qwen3moe")?;
         decoder::require_norm(config, true, "qwen3moe")?;
-        Hparams::read(config, &CLASS)
+        Ok(Hparams::read(config, &CLASS)?.with_used_experts(8))
     }
 }
 

@@ -27,7 +27,7 @@ const CLASS: ClassDefaults = ClassDefaults {
     embedding: 2560,
     feed_forward: 6912,
     heads: 32,
-    kv_heads: None,
+    kv_heads: Some(32),
     head_dim: None,
     states_head_dim: false,
     context: 4096,

@@ -125,6 +125,14 @@ impl Hparams {
         self.experts.as_ref().map_or(0, |experts| experts.count)
     }
 
+    /// Says how many experts see a token where the config leaves it to the class.
+    pub(crate) fn with_used_experts(mut self, used: u64) -> Self {
+        if let Some(experts) = &mut self.experts {
+            experts.used.get_or_insert(used.min(experts.count));
+        }
+        self
+    }
+
     /// The number of tokens, for the architectures that write it.
     ///
     /// # Errors
