@@ -33,6 +33,7 @@ use crate::format::store::{self as file, Group};
 use crate::io::{Chunk, Files, Sink};
 use crate::limits::{self, rows_per_group};
 use crate::pipeline::{Budget, Buffers, drive};
+use crate::plugin::block_memory;
 use crate::progress::{Event, Progress, notify};
 use crate::registry::Registry;
 use crate::source::{Model, SourceTensor};
@@ -350,7 +351,9 @@ impl<'a> ImportPlan<'a> {
                 _ => 0,
             };
             let cost = (rows * item.cols * 4).saturating_add(source) + encoded as u64 + base;
-            most = most.max(cost);
+            let is_plugin = item.format.plugin().is_some();
+            let instance = block_memory(is_plugin, rows * item.cols, encoded as u64);
+            most = most.max(cost.saturating_add(instance));
         }
         Ok(most)
     }

@@ -11,6 +11,7 @@ use crate::ggml::GgmlType;
 use crate::io::{Chunk, Files};
 use crate::limits::{self, rows_per_group};
 use crate::pipeline::Buffers;
+use crate::plugin::decoder_memory;
 use crate::registry::Registry;
 use crate::source::{Model, Part, SourceTensor};
 use crate::store::{Record, Rows, Store};
@@ -185,8 +186,7 @@ impl Entry {
     fn stored(store: &Store<'_>, id: Uuid, record: &Record, registry: &Registry) -> Result<Self> {
         let info = record.info()?;
         let stored = store.rows(id, record)?;
-        let base = stored.base.as_ref().map(|(_, index)| index);
-        let decoder = RowDecoder::new(&stored.index, base, registry)?;
+        let decoder = stored.decoder(registry)?;
         let (rows, cols) = stored.index.matrix();
         let parts = record.made_of.iter().flat_map(|made| made.parts.clone()).collect();
         let group_rows = stored.index.group_rows.max(1);
@@ -230,7 +230,9 @@ impl Entry {
                 let largest = |index: &Index| index.groups.iter().map(|g| g.len).max().unwrap_or(0);
                 let base = stored.base.as_ref().map_or(0, |(_, index)| largest(index));
                 let source = stored.index.source_len(rows);
-                largest(&stored.index).saturating_add(base).saturating_add(source.saturating_mul(2))
+                let bytes = largest(&stored.index).saturating_add(base);
+                let bytes = bytes.saturating_add(source.saturating_mul(2));
+                bytes.saturating_add(decoder_memory(&stored.index))
             }
         };
         Ok(rows.saturating_mul(self.cols).saturating_mul(4).saturating_add(read))

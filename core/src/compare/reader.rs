@@ -3,11 +3,12 @@
 use std::ops::Range;
 
 use super::Side;
-use crate::decode::{Elements, RowDecoder, Stored};
+use crate::decode::{Elements, Stored};
 use crate::error::{Error, Result};
 use crate::format::store::{Group, Index, matrix};
 use crate::io::Chunk;
 use crate::limits::rows_per_group;
+use crate::plugin::decoder_memory;
 use crate::registry::Registry;
 use crate::source::SourceTensor;
 use crate::store::Rows;
@@ -62,7 +63,8 @@ impl Reader<'_> {
                 let largest = |index: &Index| index.groups.iter().map(|g| g.len).max().unwrap_or(0);
                 let base = stored.base.as_ref().map_or(0, |(_, index)| largest(index));
                 let group = largest(&stored.index).saturating_add(base);
-                group.saturating_mul(rows.div_ceil(stored.index.group_rows.max(1)))
+                let groups = group.saturating_mul(rows.div_ceil(stored.index.group_rows.max(1)));
+                groups.saturating_add(decoder_memory(&stored.index))
             }
         };
         Ok(values.saturating_add(bytes))
@@ -132,7 +134,7 @@ impl Reader<'_> {
             Self::Stored(stored) => {
                 let index = &stored.index;
                 let base = stored.base.as_ref().map(|(_, index)| index);
-                let decoder = RowDecoder::new(index, base, registry)?;
+                let decoder = stored.decoder(registry)?;
                 let mut values = Vec::with_capacity(count);
                 let mut chunks = chunks.into_iter();
                 let next = |chunks: &mut std::vec::IntoIter<_>| {

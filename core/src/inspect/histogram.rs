@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::{Data, Details, Tensor};
-use crate::decode::{Elements, RowDecoder, Stored};
+use crate::decode::{Elements, Stored};
 use crate::error::{Error, Result, ResultExt};
 use crate::format::store::{Index, checksum, damaged};
 use crate::io::{Files, read_exact};
@@ -234,8 +234,7 @@ impl<'a> Source<'a> {
                 let base = rows.base.as_ref().map(|(at, index)| self.group(*at, index, number));
                 let base = base.transpose().context(|| "base")?;
                 let stored = Stored { own: &own, base: base.as_deref() };
-                let base_index = rows.base.as_ref().map(|(_, index)| index);
-                let decoder = RowDecoder::new(index, base_index, self.registry)?;
+                let decoder = rows.decoder(self.registry)?;
                 let shape = index.group_shape(number)?;
                 let count = shape.rows * shape.cols;
                 if index.dtype.holds_weights() {
