@@ -285,10 +285,9 @@ impl<'a> ImportPlan<'a> {
                 narrowed.1 += encoded.narrowed.1;
                 let tensor = open.get_or_insert_default();
                 if !unit.rows.is_empty() {
-                    sink.append(&encoded.bytes)?;
                     tensor.add(&encoded);
+                    buffers.put(sink.give(encoded.bytes)?);
                 }
-                buffers.put(encoded.bytes);
                 notify(progress, Event::Bytes(done))?;
                 if unit.last {
                     let tensor = open.take().unwrap_or_default();

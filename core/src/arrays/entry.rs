@@ -76,6 +76,21 @@ impl<'a> Origin<'a> {
         }
     }
 
+    /// BLAKE3 of lengths and times of the files, where they are known. A store needs none: its
+    /// checksums tell.
+    ///
+    /// # Errors
+    /// `Io` if a file cannot be looked at.
+    pub(super) fn changed(&self) -> Result<Option<String>> {
+        let Origin::Model(model, files) = self else { return Ok(None) };
+        let mut hasher = blake3::Hasher::new();
+        for shard in &model.shards {
+            let Some(time) = files.changed(&shard.name)? else { return Ok(None) };
+            hasher.update(format!("{} {} {time}\n", shard.name, shard.len).as_bytes());
+        }
+        Ok(Some(hasher.finalize().to_hex().to_string()))
+    }
+
     /// All tensors, in the order of the source. With `apart`, the codes and scales of MXFP4 are tensors
     /// of their own where the source has them as such.
     pub(super) fn entries(&self, apart: bool, registry: &Registry) -> Result<Vec<Entry>> {

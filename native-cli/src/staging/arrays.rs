@@ -9,7 +9,7 @@ use gmat_core::io::Sink;
 use gmat_core::{Error, Result};
 
 use super::room::Room;
-use super::store::{LOCK, OLD, refuse_inputs, restore, swap};
+use super::store::{LOCK, OLD, refuse_inputs, restore, swap, sync};
 use super::{
     Open, PARTIAL, create_folder, create_in, create_locked, failed, nothing_open, remove_empty,
     with_suffix,
@@ -31,9 +31,9 @@ pub(crate) struct StagedArrays {
 }
 
 impl StagedArrays {
-    /// Starts, or with `resume` takes up what is there. A converted model of that name is replaced on
-    /// commit, if that loses nothing else: neither `inputs`, nor files of the user.
-    pub(crate) fn new(target: &Path, inputs: &[PathBuf], resume: bool) -> Result<Self> {
+    /// Starts; with `restart`, what an interrupted run left is removed. A converted model of that name
+    /// is replaced on commit, if that loses nothing else: neither `inputs`, nor files of the user.
+    pub(crate) fn new(target: &Path, inputs: &[PathBuf], restart: bool) -> Result<Self> {
         let (staging, old) = (with_suffix(target, PARTIAL), with_suffix(target, OLD));
         for folder in [target, &staging, &old] {
             refuse_inputs(folder, inputs)?;
@@ -46,16 +46,18 @@ impl StagedArrays {
         let lock = with_suffix(target, LOCK);
         let lock = (lock.clone(), create_locked(&lock)?);
         restore(target, &old)?;
-        if staging.exists() && !resume {
+        if staging.exists() && restart {
             fs::remove_dir_all(&staging).map_err(|e| failed("remove", &staging, e))?;
         }
         let (target, room) = (target.to_owned(), Room::default());
         Ok(Self { target, staging, open: None, lock, made, room, committed: false })
     }
 
-    /// The folder with what an earlier run has completed, if there is one.
-    pub(crate) fn earlier(&self) -> Option<Folder> {
-        let found = [&self.staging, &self.target].into_iter().find(|folder| folder.is_dir());
+    /// The folder with what an interrupted run has completed, if there is one; if not, and if it is to
+    /// be `repaired`, the output.
+    pub(crate) fn earlier(&self, repaired: bool) -> Option<Folder> {
+        let folders = [Some(&self.staging), repaired.then_some(&self.target)];
+        let found = folders.into_iter().flatten().find(|folder| folder.is_dir());
         found.map(|folder| Folder::new(folder.as_path()))
     }
 
@@ -105,6 +107,8 @@ impl StagedArrays {
     pub(crate) fn commit(mut self) -> Result<()> {
         refuse_foreign(&self.target)?;
         remove(&self.staging.join(NOTES))?;
+        // It must not survive a power cut without its content.
+        sync(&self.staging)?;
         swap(&self.staging, &self.target)?;
         self.committed = true;
         Ok(())

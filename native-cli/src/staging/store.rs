@@ -125,11 +125,6 @@ impl StagedFolder {
         // The store must not survive a power cut without its content. Until here, the system has had
         // time to write most of it.
         sync(&self.staging)?;
-        // A store may have all its tensors from its base.
-        let tensors = self.staging.join(TENSORS);
-        if tensors.is_dir() {
-            sync(&tensors)?;
-        }
         self.keep = false;
         swap(&self.staging, &self.target)?;
         self.committed = true;
@@ -137,11 +132,13 @@ impl StagedFolder {
     }
 }
 
-/// Has the system write what the files of a folder hold.
-fn sync(folder: &Path) -> Result<()> {
+/// Has the system write what the files of a folder hold, and those of its folders.
+pub(super) fn sync(folder: &Path) -> Result<()> {
     for entry in fs::read_dir(folder).map_err(|e| failed("read", folder, e))? {
         let path = entry.map_err(|e| failed("read", folder, e))?.path();
-        if path.is_file() {
+        if path.is_dir() {
+            sync(&path)?;
+        } else {
             let synced = File::open(&path).and_then(|file| file.sync_data());
             synced.map_err(|e| failed("write", &path, e))?;
         }
