@@ -78,8 +78,10 @@ web:
 serve: web
 	$(BUNDLE) serve web/dist $(or $(PORT),8080)
 
+# Its tests build plugins for wasm.
 page: web build
-	tests/page/run.sh $(GMAT) $(BUNDLE) web/dist
+	rustup target add wasm32-unknown-unknown
+	CARGO=$(CARGO) tests/page/run.sh $(GMAT) $(BUNDLE) web/dist
 
 interop: build
 	rustup target add wasm32-unknown-unknown

@@ -2,7 +2,8 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { browse, convert, open, pick, serve, set } from "./browser.mjs";
+import path from "node:path";
+import { browse, convert, open, pick, plug, serve, set } from "./browser.mjs";
 import { oracle } from "./cli.mjs";
 
 let server, browser, page;
@@ -36,14 +37,18 @@ async function fits() {
 
 test("every control has a name, and nothing is wider than a phone", async () => {
   await fits();
+  await plug(page, path.join(process.env.EXAMPLES, "half_rows.wasm"));
   await pick(page, oracle("mixtral"));
   for (const summary of await page.$$("summary")) await summary.click();
   await fits();
   const found = await controls();
   assert.ok(found.length > 30);
   assert.deepEqual(found.filter(({ name }) => !name.trim()), []);
-  await set(page, { output: "store" });
-  await fits();
+  for (const output of ["store", "arrays"]) {
+    await set(page, { output });
+    await fits();
+    assert.deepEqual((await controls()).filter(({ name }) => !name.trim()), []);
+  }
   await set(page, { output: "gguf", type: "q8_0" });
   assert.equal(await convert(page), undefined);
   await fits();

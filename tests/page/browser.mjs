@@ -71,6 +71,51 @@ export async function pick(page, what) {
   await settled(page);
 }
 
+/** Adds a plugin (a path, or a name with bytes), and waits until the page has taken it or refused it. */
+export async function plug(page, file) {
+  await page.bringToFront();
+  await page.setInputFiles("#plugin-input", file);
+  await page.waitForFunction(() => !document.getElementById("pick-files").disabled);
+}
+
+/**
+ * Opens the page where users choose files and folders. Dialogs cannot be answered here: the folder
+ * `chosen` of the browser's storage stands in for what is chosen. `chosen` answers the hashes of all
+ * files there, `clear` removes them.
+ */
+export async function chooses(context, url) {
+  const page = await context.newPage();
+  page.problems = [];
+  page.on("pageerror", (error) => page.problems.push(String(error)));
+  await page.addInitScript(() => {
+    const folder = async () =>
+      (await navigator.storage.getDirectory()).getDirectoryHandle("chosen", { create: true });
+    window.showSaveFilePicker = async ({ suggestedName }) =>
+      (await folder()).getFileHandle(suggestedName, { create: true });
+    window.showDirectoryPicker = folder;
+  });
+  await page.goto(url);
+  await page.waitForFunction(() => document.documentElement.dataset.ready);
+  const chosen = () => page.evaluate(async () => {
+    const hashes = {};
+    const list = async (folder, prefix) => {
+      for await (const [name, handle] of folder.entries()) {
+        if (handle.kind === "directory") {
+          await list(handle, `${prefix}${name}/`);
+          continue;
+        }
+        const digest = await crypto.subtle.digest("SHA-256", await (await handle.getFile()).arrayBuffer());
+        hashes[prefix + name] = [...new Uint8Array(digest)].map((b) => b.toString(16).padStart(2, "0")).join("");
+      }
+    };
+    await list(await window.showDirectoryPicker(), "");
+    return hashes;
+  });
+  const clear = () => page.evaluate(async () =>
+    (await navigator.storage.getDirectory()).removeEntry("chosen", { recursive: true }).catch(() => {}));
+  return { page, chosen, clear };
+}
+
 /** Waits until the page has taken what was picked or changed, whether it likes it or not. */
 export async function settled(page) {
   await page.waitForFunction(() => {
@@ -100,12 +145,15 @@ export async function set(page, fields) {
   await settled(page);
 }
 
-/** Converts, and waits for the end; answers the problem that is shown, if one is. */
+/**
+ * Converts, and waits for the end; answers the problem that is shown, if one is. Looking for the end at
+ * every frame would make the browser draw all the time.
+ */
 export async function convert(page, { timeout = 120_000 } = {}) {
   await page.click("#convert");
   await page.waitForFunction(() =>
     !document.getElementById("ready").hidden && !document.getElementById("pick-files").disabled
-    && !document.getElementById("convert").disabled, null, { timeout });
+    && !document.getElementById("convert").disabled, null, { timeout, polling: 50 });
   return page.evaluate(() => document.querySelector("#run-problem .bad")?.innerText);
 }
 

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { browse, convert, made, open, pick, serve, set } from "./browser.mjs";
+import { browse, chooses, convert, made, open, pick, serve, set } from "./browser.mjs";
 import { exported, oracle, store, TRAINED } from "./cli.mjs";
 
 /** Converts a small model and compares. */
@@ -76,38 +76,18 @@ test("a host without headers and a browser without service workers: one thread",
 
 test("writing straight to files that the user chooses, whole or split", async (t) => {
   const { server, browser } = await start(t);
-  const page = await browser.context.newPage();
-  page.problems = [];
-  page.on("pageerror", (error) => page.problems.push(String(error)));
-  // Dialogs cannot be answered here: files of the browser's storage stand in for what is chosen.
-  await page.addInitScript(() => {
-    const folder = async () =>
-      (await navigator.storage.getDirectory()).getDirectoryHandle("chosen", { create: true });
-    window.showSaveFilePicker = async ({ suggestedName }) =>
-      (await folder()).getFileHandle(suggestedName, { create: true });
-    window.showDirectoryPicker = folder;
-  });
-  await page.goto(server.url);
-  await page.waitForFunction(() => document.documentElement.dataset.ready);
-  const chosen = () => page.evaluate(async () => {
-    const folder = await (await navigator.storage.getDirectory()).getDirectoryHandle("chosen");
-    const hashes = {};
-    for await (const [name, handle] of folder.entries()) {
-      const digest = await crypto.subtle.digest("SHA-256", await (await handle.getFile()).arrayBuffer());
-      hashes[name] = [...new Uint8Array(digest)].map((b) => b.toString(16).padStart(2, "0")).join("");
-      await folder.removeEntry(name);
-    }
-    return hashes;
-  });
+  const { page, chosen, clear } = await chooses(browser.context, server.url);
   const from = store(t, TRAINED);
   await pick(page, TRAINED);
   await set(page, { type: "q4_k_s", "file-name": "m.gguf" });
   assert.equal(await convert(page), undefined);
   assert.deepEqual(await chosen(), await exported(t, from, "m.gguf", "--type", "q4_k_s"));
+  await clear();
   await set(page, { shard: "2MB" });
   assert.equal(await convert(page), undefined);
   const split = await exported(t, from, "m.gguf", "--type", "q4_k_s", "--shard-size", "2MB");
   assert.deepEqual(await chosen(), split);
+  await clear();
   assert.match(await page.innerText("#files"), /on your disk/);
 
   await set(page, { type: "iq4_xs" });

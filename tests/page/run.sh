@@ -19,6 +19,10 @@ if ((${#wanted[@]})); then
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -q && apt-get install -q -y --no-install-recommends "${wanted[@]}"
 fi
+# The example plugins, where the tests of the workspace build them, too.
+plugins=$(dirname "$GMAT")/../plugin-examples
+(cd ../../plugins/examples && ${CARGO:-cargo} build --release --locked --quiet --target-dir "$plugins")
+export EXAMPLES=$plugins/wasm32-unknown-unknown/release
 npm install --no-package-lock --no-audit --no-fund --loglevel=error
 # Debian's Node.js may be too old for the driver.
 if (($(node -p 'process.versions.node.split(".")[0]') < 20)); then

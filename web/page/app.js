@@ -5,8 +5,10 @@ import { convert } from "./convert.js";
 import { several, size } from "./format.js";
 import { prepare } from "./isolate.js";
 import { Model } from "./model.js";
-import { box, byId, el } from "./ui/dom.js";
+import * as arrays from "./ui/arrays.js";
+import { box, byId, el, marked } from "./ui/dom.js";
 import * as pick from "./ui/pick.js";
+import * as plugins from "./ui/plugins.js";
 import * as problem from "./ui/problem.js";
 import * as result from "./ui/result.js";
 import { canPick, downloadText } from "./ui/save.js";
@@ -41,7 +43,7 @@ async function picked(selection) {
   setBusy(true);
   clearTimeout(timer);
   change += 1;
-  for (const id of ["options", "run", "result", "summary"]) box(id).hidden = true;
+  for (const id of ["options", "run", "result", "summary", "base"]) box(id).hidden = true;
   for (const id of ["run-problem", "plan-problem", "run-notes", "plan-notes"]) problem.clear(id);
   result.hide();
   box("notices").replaceChildren();
@@ -54,6 +56,7 @@ async function picked(selection) {
     settings.adopt({ format: contents.format, name: title.replace(/\.(gguf|safetensors|tar|gmat)\b.*$/i, "") });
     if (model.matrix) await weigh(undefined);
     showConfigState("");
+    showBase(contents.base);
     box("drop").classList.add("done");
     text.textContent = selection.name
       ? `${selection.name}: ${several(selection.picked.length, "file")}` : title;
@@ -70,11 +73,66 @@ async function picked(selection) {
   setBusy(false);
 }
 
+/** Adds plugins. @param {File[]} files */
+async function plug(files) {
+  if (busy) return;
+  problem.clear("plugin-problem");
+  setBusy(true);
+  for (const file of files) {
+    try {
+      offer(await model.plug(file));
+    } catch (error) {
+      problem.show("plugin-problem", error);
+    }
+  }
+  setBusy(false);
+  if (model.selection) await replan();
+}
+
+/** @param {string} name */
+async function unplug(name) {
+  if (busy) return;
+  problem.clear("plugin-problem");
+  setBusy(true);
+  settings.forget(name);
+  try {
+    offer(await model.unplug(name));
+  } catch (error) {
+    problem.show("plugin-problem", error);
+  }
+  setBusy(false);
+  if (model.selection) await replan();
+}
+
+/** Shows what there is to choose from after plugins came or went. @param {any} formats */
+function offer(formats) {
+  settings.fill(formats);
+  table.offer(formats);
+  plugins.show(model.plugins, unplug);
+}
+
+/** What the store was made against, if it was. @param {{path: string | null} | null | undefined} base */
+function showBase(base) {
+  box("base").hidden = !base;
+  box("base-name").textContent = "";
+  const was = base?.path ? ` It was at \`${base.path}\`.` : "";
+  box("base-text").replaceChildren(
+    ...marked(`This store holds only what differs from another one, its base.${was}`));
+}
+
+/** @param {import("./ui/pick.js").Selection} selection */
+async function attach(selection) {
+  if (busy) return;
+  await model.attach(selection);
+  box("base-name").textContent = selection.name ?? "";
+  await replan();
+}
+
 /** @param {boolean} on */
 function setBusy(on) {
   busy = on;
   pick.enable(!on);
-  for (const field of box("options").querySelectorAll("input, select, button")) {
+  for (const field of document.querySelectorAll("#options :is(input, select, button), #base button, #plugins button")) {
     /** @type {HTMLInputElement} */ (field).disabled = on;
   }
   convertButton.disabled = on || !plan;
@@ -94,9 +152,15 @@ async function replan() {
   try {
     const wrong = settings.wrong();
     if (wrong) throw new Refusal({ kind: "config", chain: [wrong], hint: null });
-    await model.prepare(settings.importOptions());
-    if (settings.output() === "gguf") planned = await client.ask("plan", settings.exportOptions());
-    else planned = { store: model.draft, notes: [], warnings: [] };
+    const kind = settings.output();
+    if (kind === "arrays") {
+      await model.worker();
+      planned = { arrays: await client.ask("planArrays", arrays.options()) };
+    } else {
+      await model.prepare(settings.importOptions());
+      if (kind === "gguf") planned = await client.ask("plan", settings.exportOptions());
+      else planned = { store: model.draft };
+    }
     if (mine !== change) return;
     problem.clear("plan-problem");
     showPlan(planned);
@@ -114,7 +178,11 @@ async function replan() {
 /** @param {any} planned */
 function showPlan(planned) {
   const parts = [];
-  if (planned.store) {
+  if (planned.arrays) {
+    const { bytes, shards } = planned.arrays;
+    parts.push(el("strong", {}, size(bytes)),
+      el("span", { class: "muted" }, `${several(planned.arrays.arrays, "array")}, ${several(shards, "shard")}`));
+  } else if (planned.store) {
     parts.push(el("strong", {}, `at most ${size(planned.store.bytes)}`),
       el("span", { class: "muted" }, several(planned.store.tensors, "tensor")));
   } else {
@@ -130,17 +198,19 @@ function showPlan(planned) {
     }
   }
   box("estimate").replaceChildren(...parts);
-  const draft = model.draft?.notes ?? [];
-  problem.notes("plan-notes", planned.warnings, [...draft, ...planned.notes]);
+  const draft = planned.arrays ? planned.arrays.notes : model.draft?.notes ?? [];
+  problem.notes("plan-notes", planned.warnings ?? [], [...draft, ...planned.notes ?? []]);
   showRoom(planned);
 }
 
 /** Whether the browser's storage has room. @param {any} planned */
 async function showRoom(planned) {
-  const direct = canPick && crossOriginIsolated && settings.output() === "gguf";
+  const direct = canPick && crossOriginIsolated && settings.output() !== "store";
   box("direct-choice").hidden = !direct;
-  const stored = model.isImported(settings.importOptions()) ? 0 : model.draft?.bytes ?? 0;
-  const written = planned.store || (direct && byId("direct", HTMLInputElement).checked) ? 0 : planned.bytes;
+  const imports = !planned.arrays && !model.isImported(settings.importOptions());
+  const stored = imports ? model.draft?.bytes ?? 0 : 0;
+  const output = planned.arrays?.bytes ?? planned.bytes;
+  const written = planned.store || (direct && byId("direct", HTMLInputElement).checked) ? 0 : output;
   const need = stored + written;
   const { quota = 0, usage = 0 } = await navigator.storage?.estimate?.() ?? {};
   const short = quota > 0 && need > quota - usage;
@@ -202,6 +272,10 @@ function listen() {
     await weigh(undefined);
     await replan();
   });
+  box("pick-base").addEventListener("click", () => box("base-input").click());
+  pick.onFolder("base-input", attach);
+  box("pick-plugin").addEventListener("click", () => box("plugin-input").click());
+  onFile("plugin-input", (file) => plug([file]));
   byId("direct", HTMLInputElement).addEventListener("change", () => plan && showRoom(plan));
   convertButton.addEventListener("click", async () => {
     setBusy(true);
@@ -226,11 +300,12 @@ async function main() {
   } catch {
     notice("This browser gives the page no storage: in private windows conversions do not work.", "warn");
   }
-  const formats = await client.start();
+  const formats = await model.start();
   settings.init(formats, changed);
+  arrays.init(formats, changed);
   table.init(formats, changed);
   listen();
-  pick.init(picked);
+  pick.init(picked, plug);
   pick.enable(true);
   box("engine").textContent = `Ready · ${several(formats.threads, "thread")}`;
   box("about").textContent = `gmat ${formats.version}`;

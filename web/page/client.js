@@ -1,6 +1,7 @@
 // The page's side of the worker: requests with numbers, answers, progress; and a new worker in the
 // place of one that was ended.
 
+import { Watch } from "./watch.js";
 import { BYTES, PIECE } from "./worker/shared.js";
 
 /** @typedef {import("./worker/progress.js").Progress} Progress */
@@ -34,6 +35,14 @@ export class Client {
     this.worker = undefined;
     /** @type {Worker | undefined} */
     this.reading = undefined;
+    /** Names of plugins, by number. @type {Map<number, string>} */
+    this.plugins = new Map();
+    this.watch = new Watch(({ plugin, seconds }) => this.end({
+      kind: "plugin",
+      chain: [`plugin ${this.plugins.get(plugin) ?? plugin}`,
+        `stopped after ${seconds} seconds in one call: it does not end, or is far too slow`],
+      hint: "choose a type that is built in, or remove the plugin",
+    }));
   }
 
   /** Starts a worker; answers what it can do. */
@@ -42,7 +51,11 @@ export class Client {
     this.worker.onmessage = ({ data }) => this.hear(data);
     this.worker.onerror = (event) => this.broken(event.message || "the worker could not be loaded");
     const reader = this.reader();
-    return this.ask("start", { ...this.options, reader }, reader ? [reader.port] : []);
+    const { formats, watched } =
+      await this.ask("start", { ...this.options, reader }, reader ? [reader.port] : []);
+    this.plugins.clear();
+    this.watch.start(watched);
+    return formats;
   }
 
   /** Starts the worker that reads, where memory can be shared. */
@@ -74,6 +87,7 @@ export class Client {
   hear(data) {
     if (data.progress) this.onprogress(data.progress);
     if (data.note) this.onnote(data.note);
+    if ("call" in data) this.watch.hear(data.call);
     const waiting = this.waiting.get(data.id);
     if (!waiting) return;
     this.waiting.delete(data.id);
@@ -85,6 +99,7 @@ export class Client {
   end(problem) {
     this.worker?.terminate();
     this.worker = undefined;
+    this.watch.stop();
     const waiting = [...this.waiting.values()];
     this.waiting.clear();
     for (const { reject } of waiting) reject(new Refusal(problem));

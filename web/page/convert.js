@@ -1,34 +1,42 @@
 // One conversion, from the click to what can be saved.
 
 import { Refusal } from "./client.js";
+import { several } from "./format.js";
+import * as arrays from "./ui/arrays.js";
 import { box, byId } from "./ui/dom.js";
 import * as problem from "./ui/problem.js";
 import * as progress from "./ui/progress.js";
 import * as result from "./ui/result.js";
-import { canPick, pickFile, pickFolder } from "./ui/save.js";
+import { canPick, pickFile, pickFolder, refuseFull } from "./ui/save.js";
 import * as settings from "./ui/settings.js";
 import * as disk from "./worker/disk.js";
 
 /** @typedef {import("./model.js").Model} Model */
 /** @typedef {import("./worker/output.js").Target} Target */
-/** @typedef {{file?: FileSystemFileHandle, folder?: FileSystemDirectoryHandle}} Chosen nothing: the browser's storage */
+/** @typedef {{file?: FileSystemFileHandle, folder?: FileSystemDirectoryHandle, own?: string}} Chosen nothing: the browser's storage */
 
 const CANCELLED = { kind: "cancelled", chain: ["cancelled"], hint: null };
 
 /**
- * Where the output goes; none if the user changed their mind.
- * @param {string} name
- * @param {number} files
+ * Where the output goes; none if the user changed their mind. Must come first of all: the click allows
+ * it for a moment only.
+ * @param {string} kind
+ * @param {any} plan
  * @returns {Promise<Chosen | undefined>}
  */
-async function choose(name, files) {
+async function choose(kind, plan) {
   const direct = canPick && crossOriginIsolated && byId("direct", HTMLInputElement).checked;
-  if (!direct) return {};
-  if (files > 1) {
+  if (!direct || kind === "store") return {};
+  if (kind === "arrays") {
+    const folder = await pickFolder();
+    if (folder) await refuseFull(folder, arrays.name());
+    return folder && { folder, own: arrays.name() };
+  }
+  if (plan.files.length > 1) {
     const folder = await pickFolder();
     return folder && { folder };
   }
-  const file = await pickFile(name);
+  const file = await pickFile(settings.exportOptions().fileName);
   return file && { file };
 }
 
@@ -37,19 +45,20 @@ async function choose(name, files) {
  * @param {Chosen} chosen
  * @returns {{target: Target, writer?: Worker}}
  */
-function open({ file, folder }) {
+function open({ file, folder, own }) {
   if (!file && !folder) return { target: { to: "browser" } };
   const writer = new Worker(new URL("./worker/writer.js", import.meta.url), { type: "module" });
   const { port1, port2 } = new MessageChannel();
   const shared = new Int32Array(new SharedArrayBuffer(12));
-  writer.postMessage({ shared, file, folder, port: port1 }, [port1]);
+  writer.postMessage({ shared, file, folder, own, port: port1 }, [port1]);
   return { target: { to: "disk", port: port2, shared }, writer };
 }
 
 /** @param {Model} model @param {any} plan */
 export async function convert(model, plan) {
   problem.clear("run-problem");
-  const gguf = settings.output() === "gguf";
+  const kind = settings.output();
+  const gguf = kind === "gguf";
   const importOptions = settings.importOptions();
   const options = settings.exportOptions();
   const { client } = model;
@@ -61,27 +70,34 @@ export async function convert(model, plan) {
     client.end(CANCELLED);
   };
   try {
-    // Must come first: the click allows it for a moment only.
-    const chosen = gguf ? await choose(options.fileName, plan.files.length) : {};
+    const chosen = await choose(kind, plan);
     if (!chosen) return;
-    const imports = !model.isImported(importOptions);
+    const imports = kind !== "arrays" && !model.isImported(importOptions);
     const measured = gguf && settings.hasTarget();
-    working([...(imports ? ["import"] : []), ...(measured ? ["measure"] : []), ...(gguf ? ["export"] : [])]);
+    const last = { gguf: ["export"], arrays: ["arrays"], store: [] }[kind] ?? [];
+    working([...(imports ? ["import"] : []), ...(measured ? ["measure"] : []), ...last]);
     client.onprogress = progress.show;
     /** @type {string[]} */
     const notes = [];
     client.onnote = (text) => notes.push(text);
     box("cancel").addEventListener("click", cancel);
     if (imports) await model.import(importOptions);
-    if (!gguf) {
+    if (kind === "store") {
       await showStore(model);
     } else {
       const opened = open(chosen);
       const { target } = opened;
       writer = opened.writer;
       const moved = target.port ? [target.port] : [];
-      const answer = await client.ask("export", { options, target, measured }, moved);
-      await showFiles(model, answer, options.fileName);
+      if (gguf) {
+        const answer = await client.ask("export", { options, target, measured }, moved);
+        await showFiles(model, answer, options.fileName);
+      } else {
+        await model.worker();
+        const [wanted, name] = [arrays.options(), arrays.name()];
+        const answer = await client.ask("arrays", { options: wanted, target, name }, moved);
+        await showArrays(model, answer, name, notes);
+      }
     }
     box("announce").textContent = "Done.";
     problem.notes("run-notes", [], notes);
@@ -138,7 +154,14 @@ async function stored(model, name) {
 async function showStore(model) {
   const { stored: name = "", entries } = /** @type {import("./worker/output.js").Written} */ (model.store);
   const title = model.selection?.name ?? model.selection?.picked[0].path ?? "model";
-  result.showStore(title, await stored(model, name), entries);
+  result.showFolder(`${title}.gmat`, await stored(model, name), entries);
+}
+
+/** @param {Model} model @param {any} answer @param {string} name @param {string[]} notes */
+async function showArrays(model, answer, name, notes) {
+  const { stored: tar, entries } = answer.written;
+  if (answer.clamped) notes.push(`${several(answer.clamped, "value")} beyond ±65504 became that`);
+  result.showFolder(name, tar && await stored(model, tar), entries);
 }
 
 /** @param {Model} model @param {any} answer @param {string} name */

@@ -1,9 +1,10 @@
 // The model on its way: picked, looked at, drafted, perhaps imported already. After a worker was ended,
 // a new one is told all that again.
 
-import { Client } from "./client.js";
+import { Client, Refusal } from "./client.js";
 
 /** @typedef {import("./ui/pick.js").Selection} Selection */
+/** @typedef {import("./ui/plugins.js").Plugin} Plugin */
 
 export class Model {
   /** @param {Client} client */
@@ -23,11 +24,25 @@ export class Model {
     this.store = undefined;
     /** @type {File | undefined} */
     this.matrix = undefined;
+    /** What a store takes tensors from. @type {Selection | undefined} */
+    this.base = undefined;
+    /** Plugins, each with the name and the bytes of its file. @type {(Plugin & {file: string, wasm: ArrayBuffer})[]} */
+    this.plugins = [];
+    /** Most bytes of one. */
+    this.pluginBytes = 0;
+  }
+
+  /** Starts; answers what there is to choose from. */
+  async start() {
+    const formats = await this.client.start();
+    this.pluginBytes = formats.pluginBytes;
+    return formats;
   }
 
   /** @param {Selection} selection */
   async open(selection) {
     this.selection = undefined;
+    this.base = undefined;
     await this.worker();
     await this.client.ask("forget");
     Object.assign(this, { drafted: "", draft: undefined, imported: "", store: undefined });
@@ -78,12 +93,56 @@ export class Model {
     await this.client.ask("matrix", { file });
   }
 
+  /** Adds a plugin; answers what there is to choose from now. @param {File} file */
+  async plug(file) {
+    if (file.size > this.pluginBytes) {
+      throw new Refusal({
+        kind: "limit",
+        chain: [`plugin \`${file.name}\``, `the module has ${file.size} bytes; at most ${this.pluginBytes} are accepted`],
+        hint: "build it with optimization, and without debug information",
+      });
+    }
+    await this.worker();
+    const given = { file: file.name, wasm: await file.arrayBuffer() };
+    const { plugin, formats } = await this.load(given);
+    // None if it is there already.
+    if (plugin) this.plugins.push({ ...plugin, ...given });
+    return formats;
+  }
+
+  /** @param {{file: string, wasm: ArrayBuffer}} given */
+  async load({ file, wasm }) {
+    const { plugin, formats } = await this.client.ask("plugin", { name: file, wasm });
+    if (plugin) this.client.plugins.set(plugin.number, `\`${plugin.name}\` (\`${file}\`)`);
+    this.drafted = "";
+    return { plugin, formats };
+  }
+
+  /** Removes a plugin; answers what there is to choose from now. @param {string} name */
+  async unplug(name) {
+    this.plugins = this.plugins.filter((plugin) => plugin.name !== name);
+    await this.worker();
+    this.drafted = "";
+    return this.client.ask("unplug", { name });
+  }
+
+  /** Takes the base of the store. @param {Selection} selection */
+  async attach(selection) {
+    await this.worker();
+    await this.client.ask("base", selection);
+    this.base = selection;
+  }
+
   /** Starts a worker if there is none, and brings it up to date. */
   async worker() {
     if (this.client.worker) return;
     await this.client.start();
+    const { drafted } = this;
+    for (const plugin of this.plugins) await this.load(plugin);
+    this.drafted = drafted;
     if (!this.selection) return;
     await this.client.ask("open", this.selection);
+    if (this.base) await this.client.ask("base", this.base);
     if (this.drafted) await this.client.ask("draft", JSON.parse(this.drafted));
     if (this.store) await this.client.ask("reuse");
     if (this.matrix) await this.client.ask("matrix", { file: this.matrix });

@@ -1,6 +1,7 @@
 //! What the worker brings: files, a sink, somebody to tell how far the work is.
 
 use std::ops::{ControlFlow, Range};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gmat_core::io::{Chunk, Files, Sink};
 use gmat_core::progress::{Event, Progress};
@@ -73,11 +74,49 @@ fn thrown(doing: impl FnOnce() -> String, value: &JsValue) -> Error {
 }
 
 /// Files of the page.
-pub(crate) struct PageFiles(HostFiles);
+pub(crate) struct PageFiles {
+    host: HostFiles,
+    free: Free,
+}
 
 impl PageFiles {
     pub(crate) fn new(host: HostFiles) -> Self {
-        Self(host)
+        Self { host, free: Free::default() }
+    }
+}
+
+/// Memory of pieces that are done with, for the next ones: it need not be found and cleared again.
+#[derive(Clone, Default)]
+struct Free(Arc<Mutex<Vec<Vec<u8>>>>);
+
+impl Free {
+    /// Most pieces that are kept, and most bytes of one.
+    const PIECES: usize = 16;
+    const LEN: usize = 16 << 20;
+
+    fn list(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Bytes that were read.
+struct Piece {
+    bytes: Vec<u8>,
+    free: Free,
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        let mut list = self.free.list();
+        if list.len() < Free::PIECES && self.bytes.capacity() <= Free::LEN {
+            list.push(std::mem::take(&mut self.bytes));
+        }
     }
 }
 
@@ -88,28 +127,30 @@ impl Files for PageFiles {
 
     fn names_in(&self, folder: &str) -> Result<Vec<String>> {
         let place = || format!("cannot list `{}`", self.place(folder));
-        let mut names = self.0.names(folder).map_err(|e| thrown(place, &e))?;
+        let mut names = self.host.names(folder).map_err(|e| thrown(place, &e))?;
         names.sort_unstable();
         Ok(names)
     }
 
     fn len(&self, name: &str) -> Result<Option<u64>> {
         let place = || format!("cannot open `{}`", self.place(name));
-        let len = self.0.length_of(name).map_err(|e| thrown(place, &e))?;
+        let len = self.host.length_of(name).map_err(|e| thrown(place, &e))?;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a length")]
         Ok((len >= 0.0).then_some(len as u64))
     }
 
     fn read(&self, name: &str, range: Range<u64>) -> Result<Chunk<'_>> {
-        let mut bytes = vec![0; mem_len(range.end.saturating_sub(range.start))?];
+        let len = mem_len(range.end.saturating_sub(range.start))?;
+        let mut bytes = self.free.list().pop().unwrap_or_default();
+        bytes.resize(len, 0);
         let place = || format!("cannot read `{}`", self.place(name));
-        let read = self.0.read(name, number(range.start), &mut bytes);
+        let read = self.host.read(name, number(range.start), &mut bytes);
         read.map_err(|e| thrown(place, &e))?;
-        Ok(Box::new(bytes))
+        Ok(Box::new(Piece { bytes, free: self.free.clone() }))
     }
 
     fn place(&self, name: &str) -> String {
-        self.0.place(name)
+        self.host.place(name)
     }
 }
 

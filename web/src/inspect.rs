@@ -1,11 +1,12 @@
 //! What was picked: a model, a store or a GGUF file.
 
-use gmat_core::inspect::{Contents, Totals, json};
+use gmat_core::inspect::json::object;
+use gmat_core::inspect::{Contents, Totals};
 use gmat_core::io::{Files, read_exact};
 use gmat_core::source::{Pick, gguf_in};
 use gmat_core::store::{METADATA, Store};
 use gmat_core::{Registry, Result};
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 /// What to do with the files.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,13 +47,23 @@ impl Kind {
         }
     }
 
-    /// All that headers tell, in the form of `gmat inspect --json`.
+    /// All that headers tell, in the form of `gmat inspect --json`; of a store, what it was made against, too.
     pub(crate) fn contents(&self, files: &dyn Files, registry: &Registry) -> Result<Json> {
+        let mut base = Json::Null;
         let contents = match self {
-            Self::Store => Contents::store(&Store::open(files)?)?,
+            Self::Store => {
+                let store = Store::open(files)?;
+                let made = store.metadata.made_against.as_ref();
+                base = made.map_or(Json::Null, |made| json!({"path": made.path}));
+                Contents::store(&store)?
+            }
             Self::Gguf(name) => Contents::gguf(files, name)?,
             Self::SafeTensors(_) => Contents::safetensors(files, self.pick(), registry)?,
         };
-        Ok(json::object(&contents, &Totals::of(&contents), &[]))
+        let mut shown = object(&contents, &Totals::of(&contents), &[]);
+        if let Some(shown) = shown.as_object_mut() {
+            shown.insert("base".to_owned(), base);
+        }
+        Ok(shown)
     }
 }

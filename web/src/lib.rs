@@ -3,11 +3,14 @@
 //! and answers are JSON texts.
 
 mod answer;
+mod arrays;
 mod host;
 mod inspect;
 mod options;
+mod plugin;
 mod run;
 mod session;
+mod source;
 mod start;
 
 pub use self::session::Session;

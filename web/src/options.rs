@@ -32,8 +32,24 @@ pub(crate) struct ExportOptions {
     pub(crate) no_tokenizer: bool,
     /// Whether types that need importance may do without.
     pub(crate) allow_unweighted: bool,
+    /// Whether types may be written that only runtimes of one's own load.
+    pub(crate) allow_custom_types: bool,
     /// Whether to measure the error of every tensor.
     pub(crate) report: bool,
+}
+
+/// Which arrays to write, see `gmat convert`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct ArrayOptions {
+    /// Name of a container.
+    pub(crate) format: String,
+    /// `float16` or `float32`.
+    pub(crate) precision: String,
+    /// `decode` or `raw`.
+    pub(crate) mxfp4: String,
+    /// Most bytes of a shard.
+    pub(crate) shard_size: Option<u64>,
 }
 
 pub(crate) fn parse<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T> {
@@ -63,7 +79,7 @@ impl ExportOptions {
             tensor_types: NONE,
             importance,
             allow_unweighted: self.allow_unweighted,
-            allow_custom_types: false,
+            allow_custom_types: self.allow_custom_types,
         }
     }
 

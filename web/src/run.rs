@@ -1,6 +1,6 @@
 //! Imports and exports, in the order of steps of the command line.
 
-use gmat_core::config::{ExportConfig, ImportConfig, ModelConfig, metadata};
+use gmat_core::config::{ExportConfig, ImportConfig, metadata};
 use gmat_core::export::{Decision, ExportPlan, Importance, KEEP, Report, suggest};
 use gmat_core::format::tokens;
 use gmat_core::import::{Draft, ImportPlan, Tokenizer, model_files};
@@ -14,9 +14,8 @@ use gmat_core::{Error, Registry, Result, ResultExt};
 use serde_json::{Value as Json, json};
 
 use crate::host::PageFiles;
-use crate::inspect::Kind;
 use crate::options::{ExportOptions, ImportOptions};
-use crate::session::{Matrix, Source};
+use crate::source::{Matrix, Opened, Source, store};
 
 /// Memory for units under way, in bytes.
 const MEMORY: u64 = 384 << 20;
@@ -24,7 +23,7 @@ const MEMORY: u64 = 384 << 20;
 /// Thresholds of importance for recommended types, those of the command line.
 const THRESHOLDS: (f64, f64) = (0.2, 0.1);
 
-fn budget() -> Budget {
+pub(crate) fn budget() -> Budget {
     Budget { in_flight: 2 * rayon::current_num_threads(), memory: MEMORY }
 }
 
@@ -45,18 +44,8 @@ impl<'a> Import<'a> {
         registry: &Registry,
     ) -> Result<Self> {
         let files = &source.files;
-        let mut model = match &source.kind {
-            Kind::Gguf(name) => Model::open_gguf(files, name)?,
-            _ => Model::open(files, source.kind.pick())?,
-        };
+        let Opened { model, config: model_config, config_json } = source.open()?;
         let is_gguf = model.keys.is_some();
-        let config_json = if is_gguf { None } else { read_small(files, "config.json")? };
-        let model_config = config_json
-            .as_deref()
-            .map(ModelConfig::parse)
-            .transpose()
-            .context(|| format!("file `{}`", files.place("config.json")))?;
-        model.resolve(files, model_config.as_ref())?;
         let mut config = match &options.config {
             Some(text) => {
                 ImportConfig::parse(text.as_bytes()).context(|| "the config of this import")?
@@ -139,6 +128,7 @@ fn config(store: &Store<'_>, options: &ExportOptions, registry: &Registry) -> Re
     config.shard_size = given.shard_size;
     config.quantization.scale_optimization = given.quantization.scale_optimization;
     config.quantization.trellis_lambda = given.quantization.trellis_lambda;
+    config.quantization.trellis_metric = given.quantization.trellis_metric;
     Ok(config)
 }
 
@@ -176,11 +166,12 @@ struct Ready<'a> {
 impl<'a> Ready<'a> {
     fn new(
         files: &'a dyn Files,
+        base: Option<&'a PageFiles>,
         options: &ExportOptions,
         matrix: Option<&'a Matrix>,
         registry: &Registry,
     ) -> Result<Self> {
-        let store = Store::open(files)?;
+        let store = store(files, base)?;
         let mut config = config(&store, options, registry)?;
         let importance = match (matrix, &config.imatrix) {
             (Some(matrix), _) => {
@@ -203,12 +194,13 @@ impl<'a> Ready<'a> {
 /// What an export would write. Types for a size are not looked for, as that reads all weights.
 pub(crate) fn plan(
     files: &dyn Files,
+    base: Option<&PageFiles>,
     options: &ExportOptions,
     matrix: Option<&Matrix>,
     registry: &Registry,
 ) -> Result<Json> {
     let Ready { store, mut config, vocab, importance } =
-        Ready::new(files, options, matrix, registry)?;
+        Ready::new(files, base, options, matrix, registry)?;
     let target = (config.target_size.take(), config.target_bpw.take());
     let core = options.core(importance.as_ref());
     let plan = ExportPlan::new(&store, vocab.as_ref(), &config, core, registry)?;
@@ -224,13 +216,15 @@ pub(crate) fn plan(
 /// Writes the files of an export.
 pub(crate) fn export(
     files: &dyn Files,
+    base: Option<&PageFiles>,
     options: &ExportOptions,
     matrix: Option<&Matrix>,
     registry: &Registry,
     sink: &mut dyn Sink,
     progress: &mut dyn Progress,
 ) -> Result<Json> {
-    let Ready { store, config, vocab, importance } = Ready::new(files, options, matrix, registry)?;
+    let Ready { store, config, vocab, importance } =
+        Ready::new(files, base, options, matrix, registry)?;
     let (core, vocab) = (options.core(importance.as_ref()), vocab.as_ref());
     let plan = match config.target() {
         None => ExportPlan::new(&store, vocab, &config, core, registry)?,

@@ -1,43 +1,36 @@
 //! What the worker calls: one model after the other, looked at, planned and converted.
 
-use gmat_core::export::check_type;
+mod formats;
+mod plugins;
+
 use gmat_core::import::Draft;
-use gmat_core::quant::Need;
-use gmat_core::recipe::FileType;
+use gmat_core::plugin::Plugin;
 use gmat_core::{Registry, Result};
-use serde_json::{Value as Json, json};
 use wasm_bindgen::prelude::*;
 
+use self::formats::formats;
 use crate::answer::{answer, refusal};
+use crate::arrays;
 use crate::host::{HostFiles, HostProgress, HostSink, PageFiles, PageProgress, PageSink, nothing};
 use crate::inspect::Kind;
 use crate::options::{ExportOptions, ImportOptions, parse};
 use crate::run::{Import, export, plan, recommended};
+use crate::source::{Matrix, Source, store};
 use crate::start::report_panics;
-
-/// The model that was picked.
-pub(crate) struct Source {
-    pub(crate) files: PageFiles,
-    pub(crate) kind: Kind,
-    /// Name of its folder.
-    pub(crate) name: Option<String>,
-}
-
-/// A file of importance, see `gmat export --imatrix`.
-pub(crate) struct Matrix {
-    pub(crate) files: PageFiles,
-    pub(crate) name: String,
-}
 
 /// The state of the worker.
 #[wasm_bindgen]
 pub struct Session {
-    pub(crate) registry: Registry,
+    registry: Registry,
     source: Option<Source>,
     draft: Option<Draft>,
     /// The store that the source was imported to.
     store: Option<PageFiles>,
+    /// What that store takes tensors from, if it does.
+    base: Option<PageFiles>,
     matrix: Option<Matrix>,
+    /// All plugins that there were, by number.
+    known: Vec<&'static Plugin>,
 }
 
 #[wasm_bindgen]
@@ -50,7 +43,15 @@ impl Session {
     pub fn new(channel: &str) -> Result<Session, JsValue> {
         report_panics(channel);
         let registry = Registry::builtin(gmat_codecs::link()).map_err(|e| refusal(&e))?;
-        Ok(Self { registry, source: None, draft: None, store: None, matrix: None })
+        Ok(Self {
+            registry,
+            source: None,
+            draft: None,
+            store: None,
+            base: None,
+            matrix: None,
+            known: Vec::new(),
+        })
     }
 
     /// Block formats, types and recipes, and how many threads compute.
@@ -71,7 +72,7 @@ impl Session {
         name: Option<String>,
         file: Option<String>,
     ) -> Result<String, JsValue> {
-        (self.source, self.draft, self.store) = (None, None, None);
+        (self.source, self.draft, self.store, self.base) = (None, None, None, None);
         let files = PageFiles::new(files);
         let opened = Kind::of(&files, file.as_deref()).and_then(|kind| {
             let contents = kind.contents(&files, &self.registry)?;
@@ -126,6 +127,12 @@ impl Session {
         self.store = None;
     }
 
+    /// Takes the base of the store that was picked, or none.
+    #[wasm_bindgen(js_name = useBase)]
+    pub fn use_base(&mut self, files: Option<HostFiles>) {
+        self.base = files.map(PageFiles::new);
+    }
+
     /// Takes an importance matrix, or none.
     #[wasm_bindgen(js_name = useMatrix)]
     pub fn use_matrix(&mut self, files: Option<HostFiles>, name: String) {
@@ -138,7 +145,13 @@ impl Session {
     /// Like `gmat export --explain`.
     pub fn plan(&self, options: &str) -> Result<String, JsValue> {
         let planned = parse::<ExportOptions>(options).and_then(|options| {
-            plan(self.plannable()?, &options, self.matrix.as_ref(), &self.registry)
+            plan(
+                self.plannable()?,
+                self.base.as_ref(),
+                &options,
+                self.matrix.as_ref(),
+                &self.registry,
+            )
         });
         answer(planned)
     }
@@ -149,7 +162,7 @@ impl Session {
     /// Like that.
     pub fn recommend(&self, options: &str) -> Result<String, JsValue> {
         let config = parse::<ExportOptions>(options).and_then(|options| {
-            let store = gmat_core::store::Store::open(self.plannable()?)?;
+            let store = store(self.plannable()?, self.base.as_ref())?;
             recommended(&store, &options, &self.registry)?.to_json()
         });
         config.map_err(|error| refusal(&error))
@@ -169,17 +182,55 @@ impl Session {
             let store = self.written().ok_or_else(|| nothing("store"))?;
             let (mut sink, mut progress) = (PageSink::new(sink), PageProgress(progress));
             let matrix = self.matrix.as_ref();
-            export(store, &options, matrix, &self.registry, &mut sink, &mut progress)
+            let base = self.base.as_ref();
+            export(store, base, &options, matrix, &self.registry, &mut sink, &mut progress)
         });
         answer(exported)
     }
 }
 
+#[wasm_bindgen]
 impl Session {
+    /// What `gmat convert` would write.
+    ///
+    /// # Errors
+    /// Like that.
+    #[wasm_bindgen(js_name = planArrays)]
+    pub fn plan_arrays(&self, options: &str) -> Result<String, JsValue> {
+        let planned = parse(options).and_then(|options| {
+            arrays::plan(self.picked()?, self.base.as_ref(), &options, &self.registry)
+        });
+        answer(planned)
+    }
+
+    /// Writes it.
+    ///
+    /// # Errors
+    /// Like `gmat convert`.
+    #[wasm_bindgen(js_name = writeArrays)]
+    pub fn write_arrays(
+        &self,
+        options: &str,
+        sink: HostSink,
+        progress: HostProgress,
+    ) -> Result<String, JsValue> {
+        let written = parse(options).and_then(|options| {
+            let (mut sink, mut progress) = (PageSink::new(sink), PageProgress(progress));
+            let (picked, base) = (self.picked()?, self.base.as_ref());
+            arrays::write(picked, base, &options, &self.registry, &mut sink, &mut progress)
+        });
+        answer(written)
+    }
+}
+
+impl Session {
+    fn picked(&self) -> Result<&Source> {
+        self.source.as_ref().ok_or_else(|| nothing("model"))
+    }
+
     fn import_of(&self, options: &str) -> Result<Import<'_>> {
         let options: ImportOptions = parse(options)?;
-        let source = self.source.as_ref().ok_or_else(|| nothing("model"))?;
-        Import::new(source, &options, &self.registry)
+        Import::new(self.picked()?, &options, &self.registry)
     }
 
     /// A store with weights.
@@ -196,37 +247,4 @@ impl Session {
             (None, None) => Err(nothing("store")),
         }
     }
-}
-
-/// Everything that can be chosen.
-fn formats(registry: &Registry) -> Json {
-    let blocks = registry.blocks().iter();
-    let blocks: Vec<_> =
-        blocks.map(|block| json!({"name": block.name(), "summary": block.summary()})).collect();
-    let quants = registry.quants().iter().map(|quant| {
-        let needs = quant.importance() == Need::Required;
-        json!({
-            "name": quant.name(),
-            "bits": quant.block().bits(),
-            "needsImportance": needs,
-            "forAll": check_type(quant.name(), registry).is_ok(),
-        })
-    });
-    let quants: Vec<_> = quants.collect();
-    let recipes = FileType::ALL.iter().filter_map(|recipe| {
-        let base = registry.quant(recipe.default_type())?;
-        (recipe.name() != base.name()).then(
-            || json!({"name": recipe.name(), "base": base.name(), "bits": base.block().bits()}),
-        )
-    });
-    let recipes: Vec<_> = recipes.collect();
-    let archs: Vec<_> = registry.archs().iter().map(|arch| arch.name()).collect();
-    json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "threads": rayon::current_num_threads(),
-        "blocks": blocks,
-        "types": quants,
-        "recipes": recipes,
-        "archs": archs,
-    })
 }

@@ -55,11 +55,33 @@ async function walk(entry, prefix, picked) {
   }
 }
 
-/** @param {(selection: Selection) => void} chosen */
-export function init(chosen) {
+/** Plugins lie beside a model, or in a folder of theirs, as the command line finds them. */
+const PLUGIN = /^(plugins\/)?[^/]+\.wasm$/i;
+
+/**
+ * The folder in a field.
+ * @param {string} id
+ * @param {(selection: Selection) => void} chosen
+ */
+export function onFolder(id, chosen) {
+  const field = byId(id, HTMLInputElement);
+  field.addEventListener("change", () => {
+    if (field.files?.length) chosen(ofFiles(field.files));
+    field.value = "";
+  });
+}
+
+/**
+ * @param {(selection: Selection) => Promise<void>} chosen
+ * @param {(files: File[]) => Promise<void>} plugged called before, if there are plugins
+ */
+export function init(chosen, plugged) {
   const drop = box("drop");
-  const take = (/** @type {Selection} */ selected) => {
-    if (selected.picked.length) chosen(selected);
+  const take = async (/** @type {Selection} */ { picked, ...selected }) => {
+    const plugins = picked.filter(({ path }) => PLUGIN.test(path));
+    if (plugins.length) await plugged(plugins.map(({ file }) => file));
+    const others = picked.filter((one) => !plugins.includes(one));
+    if (others.length) await chosen({ ...selected, picked: others });
   };
   for (const [button, input] of [["pick-folder", "folder-input"], ["pick-files", "files-input"]]) {
     const field = byId(input, HTMLInputElement);

@@ -14,7 +14,13 @@ const NAMES = /** @type {[RegExp, string][]} */ ([
   [/`?--imatrix`?(?: FILE)?/g, "“Importance matrix”"],
   [/`?--arch`?(?: NAME)?/g, "“Architecture”"],
   [/`?--pre`?(?: NAME)?/g, "“Pre-tokenizer”"],
-  [/`?--shard-size`?/g, "“Split into files”"],
+  [/add --shard-size (\d+\.\d+)/g, "set “Split into files of at most” to $1 GB"],
+  [/`?(?:add )?--shard-size`?/g, "“Split into files of at most”"],
+  [/put it into a folder `plugins` here, or name its folder with --plugin-dir/g, "drop its `.wasm` file onto this page"],
+  [/`?(?:add )?--allow-custom-types`?/g, "allow types that only runtimes of your own load"],
+  [/give the folder of the base with `?--base`?/g, "choose the folder of the base"],
+  [/`?--base`? tells where it is now/g, "choose it where it is now"],
+  [/`?--format`? /g, "“Format” "],
   [/`?--scale-optimization`?/g, "“Scales”"],
   [/`?--type`?/g, "“Type”"],
 ]);
@@ -31,6 +37,7 @@ const TITLES = /** @type {Record<string, string>} */ ({
   limit: "This is too large",
   config: "These settings do not fit",
   shape: "Shapes do not fit",
+  plugin: "A plugin does not work",
   internal: "Something went wrong",
 });
 

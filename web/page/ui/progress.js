@@ -10,6 +10,7 @@ const STAGES = /** @type {Record<string, string>} */ ({
   import: "Reading and packing weights",
   measure: "Measuring what each type does",
   export: "Quantizing",
+  arrays: "Writing arrays",
 });
 
 /** Times and bytes lately. @type {[number, number][]} */

@@ -1,6 +1,6 @@
 // What was made, to be saved; and the error report.
 
-import { size } from "../format.js";
+import { several, size } from "../format.js";
 import { box, button, byId, el } from "./dom.js";
 import { show as showProblem } from "./problem.js";
 import { canPick, download, downloadText, intoFolder, pickFolder } from "./save.js";
@@ -25,18 +25,19 @@ export function showFiles(files) {
 }
 
 /**
- * A store: one tar file, or a folder.
+ * A folder: one tar file, or files in a folder of the user's.
  * @param {string} name
- * @param {Blob} tar
+ * @param {Blob | undefined} tar none if it is on the disk already
  * @param {import("../worker/tar.js").Entry[]} entries
  */
-export function showStore(name, tar, entries) {
+export function showFolder(name, tar, entries) {
   const bytes = entries.reduce((sum, entry) => sum + entry.length, 0);
-  const line = el("li", {}, el("span", { class: "name" }, `${name}.gmat.tar`),
-    el("span", { class: "muted" }, `${size(bytes)}, ${entries.length} files`),
-    button("Download", () => download(tar, `${name}.gmat.tar`), "primary"));
+  const line = el("li", {}, el("span", { class: "name" }, tar ? `${name}.tar` : name),
+    el("span", { class: "muted" }, `${size(bytes)}, ${several(entries.length, "file")}`),
+    tar ? button("Download", () => download(tar, `${name}.tar`), "primary")
+      : el("span", { class: "chip" }, "on your disk"));
   box("files").replaceChildren(el("ul", { class: "outputs" }, line));
-  if (canPick) {
+  if (tar && canPick) {
     box("files").append(folderButton("Save as a folder", entries.map(({ name, start, length }) =>
       ({ name, blob: tar.slice(start, start + length) }))));
   }

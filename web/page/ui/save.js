@@ -1,5 +1,6 @@
 // From the browser's storage, or from memory, to where the user wants it.
 
+import { Refusal } from "../client.js";
 import { el } from "./dom.js";
 
 /** Whether the browser can write to files of the user's choice. */
@@ -43,12 +44,27 @@ export function downloadText(text, name, type) {
   download(new Blob([text], { type }), name);
 }
 
+/** Nothing of the user's is replaced or mixed with. @param {FileSystemDirectoryHandle} parent @param {string} name */
+export async function refuseFull(parent, name) {
+  const folder = await parent.getDirectoryHandle(name).catch(() => undefined);
+  // @ts-ignore iteration of folders is not in the library's types yet
+  for await (const inside of folder?.keys() ?? []) {
+    throw new Refusal({
+      kind: "config",
+      chain: [`the folder \`${name}\` is there already, and holds \`${inside}\``],
+      hint: "choose another place or name, or move it away",
+    });
+  }
+}
+
 /**
  * Writes files into a folder, with folders of their own where their names have them.
  * @param {FileSystemDirectoryHandle} folder
  * @param {{name: string, blob: Blob}[]} files
  */
 export async function intoFolder(folder, files) {
+  const [first, ...below] = files[0]?.name.split("/") ?? [];
+  if (below.length) await refuseFull(folder, first);
   for (const { name, blob } of files) {
     const parts = name.split("/");
     let inner = folder;

@@ -34,9 +34,8 @@ const all = byId("set-all", HTMLSelectElement);
 
 /** @param {any} formats @param {() => void} whenChanged */
 export function init(formats, whenChanged) {
-  types = formats.types.map((/** @type {any} */ { name }) => name);
+  offer(formats);
   changed = whenChanged;
-  all.replaceChildren(el("option", { value: "" }, "…"), ...options());
   filter.addEventListener("input", () => {
     limit = ROWS;
     fill();
@@ -63,6 +62,12 @@ export function init(formats, whenChanged) {
     changed();
   });
   box("tensors").addEventListener("toggle", fill);
+}
+
+/** Fills lists of types. @param {any} formats */
+export function offer(formats) {
+  types = formats.types.map((/** @type {any} */ { name }) => name);
+  all.replaceChildren(el("option", { value: "" }, "…"), ...options());
 }
 
 function options() {

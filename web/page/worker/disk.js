@@ -14,18 +14,21 @@ export async function remove(tab, name) {
   await patiently(await folder(tab), name);
 }
 
+/** How often, and with which pause in milliseconds: browsers end a busy worker after some seconds only. */
+const TRIES = 200, PAUSE = 50;
+
 /**
  * Removes what a worker that was just ended may still hold for a moment.
  * @param {FileSystemDirectoryHandle} parent
  * @param {string} name
  */
 async function patiently(parent, name) {
-  for (let tries = 0; tries < 40; tries += 1) {
+  for (let tries = 0; tries < TRIES; tries += 1) {
     try {
       return await parent.removeEntry(name, { recursive: true });
     } catch (error) {
       if (error instanceof DOMException && error.name === "NotFoundError") return;
-      await new Promise((resolve) => setTimeout(resolve, 50));
+      await new Promise((resolve) => setTimeout(resolve, PAUSE));
     }
   }
 }

@@ -4,8 +4,9 @@
 import init, { initThreadPool, Session } from "../pkg/gmat.js";
 import * as disk from "./disk.js";
 import { inBrowser, onDisk } from "./output.js";
+import { tellCalls } from "./plugins.js";
 import { Reporter } from "./progress.js";
-import { ofPicked, ofStored, useReader } from "./sources.js";
+import { lookAgain, ofPicked, ofStored, remember, useReader } from "./sources.js";
 
 /** @typedef {import("./sources.js").Picked} Picked */
 /** @typedef {import("./output.js").Target} Target */
@@ -24,10 +25,28 @@ const methods = {
   async start(options) {
     tab = options.tab;
     useReader(options.reader);
-    await init();
+    const { memory } = await init();
     // Before anything else that computes; without isolation everything is done by this thread.
     if (self.crossOriginIsolated && options.threads > 1) await initThreadPool(options.threads);
     session = new Session(tab);
+    const formats = JSON.parse(session.formats());
+    if (!self.crossOriginIsolated) {
+      tellCalls((call) => post({ call }));
+      return { formats };
+    }
+    const [at, threads] = session.watched();
+    return { formats, watched: { memory: memory.buffer, at, threads } };
+  },
+
+  /** @param {{name: string, wasm: ArrayBuffer}} options */
+  async plugin({ name, wasm }) {
+    const plugin = JSON.parse(session.addPlugin(name, new Uint8Array(wasm)));
+    return { plugin, formats: JSON.parse(session.formats()) };
+  },
+
+  /** @param {{name: string}} options */
+  async unplug({ name }) {
+    session.removePlugin(name);
     return JSON.parse(session.formats());
   },
 
@@ -59,6 +78,24 @@ const methods = {
     session.useMatrix(files, file?.name ?? "");
   },
 
+  /** @param {{title: string, picked: Picked[]}} options */
+  async base({ title, picked }) {
+    session.useBase(ofPicked(title, picked));
+  },
+
+  /** @param {object} options */
+  async planArrays(options) {
+    return JSON.parse(session.planArrays(JSON.stringify(options)));
+  },
+
+  /** @param {{options: object, target: Target, name: string}} request */
+  async arrays({ options, target, name }) {
+    const output = await open(target, `${name}/`);
+    const reporter = new Reporter(post);
+    reporter.stages = ["arrays"];
+    return run(output, () => session.writeArrays(JSON.stringify(options), output.sink, reporter));
+  },
+
   /** Writes the store. @param {object} options */
   async import(options) {
     await forget();
@@ -87,12 +124,17 @@ const methods = {
 
   /** @param {{options: object, target: Target, measured: boolean}} request */
   async export({ options, target, measured }) {
-    const output = await (target.to === "disk" ? onDisk(target) : inBrowser(tab, RESULT, ""));
+    const output = await open(target, "");
     const reporter = new Reporter(post);
     reporter.stages = measured ? ["measure", "export"] : ["export"];
     return run(output, () => session.export(JSON.stringify(options), output.sink, reporter));
   },
 };
+
+/** @param {Target} target @param {string} folder what paths begin with in the browser's storage */
+function open(target, folder) {
+  return target.to === "disk" ? onDisk(target) : inBrowser(tab, RESULT, folder);
+}
 
 /** Closes the store that was written for another model. */
 async function forget() {
@@ -108,8 +150,10 @@ async function forget() {
  */
 async function run(output, work) {
   let answer;
+  remember();
   try {
     answer = JSON.parse(work());
+    lookAgain();
   } catch (error) {
     await output.abort().catch(() => {});
     throw error;

@@ -5,7 +5,7 @@ const PAUSE = 120;
 
 /**
  * @typedef {object} Progress
- * @property {string} stage what is done: `import`, `measure` or `export`
+ * @property {string} stage what is done: `import`, `measure`, `export` or `arrays`
  * @property {number} tensor number of the tensor that is written, from 0
  * @property {number} tensors
  * @property {string} name its name

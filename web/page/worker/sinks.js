@@ -1,7 +1,7 @@
 // Where bytes go: a tar file in the browser's own storage, or straight to the user's disk. The methods
 // are those that `web/src/host.rs` calls.
 
-import { BLOCK, header, padding } from "./tar.js";
+import { BLOCK, header, headerLength, padding } from "./tar.js";
 
 /** @typedef {import("./tar.js").Entry} Entry */
 
@@ -29,8 +29,8 @@ export class TarSink {
   /** @param {string} name */
   begin(name) {
     // The header follows when the length is known.
-    this.entries.push({ name: this.folder + name, start: this.end + BLOCK, length: 0 });
-    this.end += BLOCK;
+    this.end += headerLength(this.folder + name);
+    this.entries.push({ name: this.folder + name, start: this.end, length: 0 });
   }
 
   /** @param {Uint8Array} bytes */
@@ -42,7 +42,7 @@ export class TarSink {
   finish() {
     const entry = this.entries[this.entries.length - 1];
     entry.length = this.end - entry.start;
-    this.write(header(entry.name, entry.length), entry.start - BLOCK);
+    this.write(header(entry.name, entry.length), entry.start - headerLength(entry.name));
     this.append(new Uint8Array(padding(entry.length)));
   }
 

@@ -24,54 +24,85 @@ export function useReader(given) {
   reader = given;
 }
 
+/** Look at files that were read, each at its own. @type {Set<() => void>} */
+const looks = new Set();
+
+/** Begins work whose files must not change. */
+export function remember() {
+  looks.clear();
+}
+
+/** Whether files that were read since are what they were: browsers notice that when they begin to read. */
+export function lookAgain() {
+  for (const look of looks) look();
+}
+
 /** A file that was picked. @param {File} file @returns {Region} */
 function ofFile(file) {
-  const piece = reader ? pieces(reader, file) : piecesAlone(file);
+  const read = reader ? readElsewhere(reader, file) : readHere(file);
+  const look = () => file.size && read(file.size - 1, new Uint8Array(1));
   return {
     length: file.size,
     read(offset, into) {
-      for (let done = 0; done < into.length; done += PIECE) {
-        const end = Math.min(done + PIECE, into.length);
-        const bytes = piece(offset + done, end - done);
-        if (bytes.length !== end - done) throw unreadable(new Error("the file has become shorter"));
-        into.set(bytes, done);
-      }
+      looks.add(look);
+      if (read(offset, into) !== into.length) throw unreadable(new Error("the file has become shorter"));
     },
   };
 }
 
 /**
- * Pieces of a file by way of the worker that reads.
+ * A file that another worker reads.
  * @param {Reader} reader
  * @param {File} file
  */
-function pieces({ port, shared }, file) {
+function readElsewhere({ port, shared }, file) {
   const id = ++files;
   const numbers = new Int32Array(shared, 0, 2);
   port.postMessage({ id, file });
-  return (/** @type {number} */ offset, /** @type {number} */ length) => {
+  const ask = (/** @type {object} */ request) => {
     Atomics.store(numbers, STATE, IDLE);
-    port.postMessage({ id, offset, length });
+    port.postMessage({ id, ...request });
     Atomics.wait(numbers, STATE, IDLE);
-    const bytes = new Uint8Array(shared, BYTES, Atomics.load(numbers, LENGTH));
-    if (Atomics.load(numbers, STATE) === READ) return bytes;
+    const length = Atomics.load(numbers, LENGTH);
+    if (Atomics.load(numbers, STATE) === READ) return length;
     // Texts are not decoded from shared memory.
-    const { name, message } = JSON.parse(new TextDecoder().decode(bytes.slice()));
+    const text = new Uint8Array(shared, BYTES, length).slice();
+    const { name, message } = JSON.parse(new TextDecoder().decode(text));
     throw unreadable(new DOMException(message, name));
+  };
+  return (/** @type {number} */ offset, /** @type {Uint8Array} */ into) => {
+    const { buffer, byteOffset: at, length } = into;
+    if (buffer instanceof SharedArrayBuffer) return ask({ offset, length, buffer, at });
+    let done = 0;
+    while (done < length) {
+      const read = ask({ offset: offset + done, length: Math.min(PIECE, length - done) });
+      if (!read) break;
+      into.set(new Uint8Array(shared, BYTES, read), done);
+      done += read;
+    }
+    return done;
   };
 }
 
-/** Pieces of a file, read by this worker. @param {File} file */
-function piecesAlone(file) {
+/** A file that this worker reads. @param {File} file */
+function readHere(file) {
   const reader = new FileReaderSync();
-  return (/** @type {number} */ offset, /** @type {number} */ length) => {
+  return (/** @type {number} */ offset, /** @type {Uint8Array} */ into) => {
+    let done = 0;
     try {
-      const piece = reader.readAsArrayBuffer(file.slice(offset, offset + length));
-      // Moved away, the memory is collected sooner. (`transfer(0)` would hide it from the collector.)
-      return new Uint8Array(structuredClone(piece, { transfer: [piece] }));
+      while (done < into.length) {
+        const end = offset + Math.min(done + PIECE, into.length);
+        const piece = reader.readAsArrayBuffer(file.slice(offset + done, end));
+        // Moved away, the memory is collected sooner. (`transfer(0)` would hide it from the collector.)
+        const bytes = new Uint8Array(structuredClone(piece, { transfer: [piece] }));
+        if (!bytes.length) break;
+        into.set(bytes, done);
+        done += bytes.length;
+      }
     } catch (error) {
       throw unreadable(error);
     }
+    return done;
   };
 }
 

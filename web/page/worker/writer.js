@@ -10,6 +10,7 @@ import { FAILED, WRITTEN } from "./sinks.js";
  * @property {MessagePort} port where pieces come from
  * @property {FileSystemFileHandle} [file] the only file, whatever its name
  * @property {FileSystemDirectoryHandle} [folder] where files are made
+ * @property {string} [own] name of a folder in there that is made for them
  */
 
 /** @type {Start} */
@@ -30,6 +31,9 @@ async function handle(message) {
     await open[open.length - 1].write(message.append);
     Atomics.add(start.shared, WRITTEN, 1);
     Atomics.notify(start.shared, WRITTEN);
+  } else if (message.finish && start.own) {
+    // There may be many, and nothing is replaced.
+    await open.pop()?.close();
   } else if (message.commit) {
     // What was there is replaced only now.
     for (const stream of open) await stream.close();
@@ -37,10 +41,18 @@ async function handle(message) {
   }
 }
 
-/** @param {string} name */
-async function target(name) {
+/** @param {string} path */
+async function target(path) {
   if (start.file) return start.file;
   if (!start.folder) throw new Error("no folder was chosen");
+  if (start.own) {
+    const folders = [start.own, ...path.split("/")];
+    const name = /** @type {string} */ (folders.pop());
+    let folder = start.folder;
+    for (const inner of folders) folder = await folder.getDirectoryHandle(inner, { create: true });
+    return folder.getFileHandle(name, { create: true });
+  }
+  const name = path;
   const exists = await start.folder.getFileHandle(name).catch(() => undefined);
   if (!exists) made.push(name);
   return exists ?? start.folder.getFileHandle(name, { create: true });
@@ -49,6 +61,7 @@ async function target(name) {
 async function abort() {
   await Promise.allSettled(open.map((stream) => stream.abort()));
   await Promise.allSettled(made.map((name) => start.folder?.removeEntry(name)));
+  if (start.own) await start.folder?.removeEntry(start.own, { recursive: true }).catch(() => {});
 }
 
 /** @param {any} data */
@@ -84,7 +97,9 @@ function answer(message) {
 
 addEventListener("message", async ({ data }) => {
   if (data.stop) {
-    // The worker that converts has been ended.
+    // The worker that converts has been ended; what it sent before is not written any more.
+    failure = new Error("stopped");
+    await work;
     await abort();
     postMessage({ stopped: true });
     return;
