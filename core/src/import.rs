@@ -35,6 +35,7 @@ use crate::format::store::{self as file, Group};
 use crate::io::{Chunk, Files, Sink};
 use crate::limits::{self, rows_per_group};
 use crate::pipeline::{Budget, Buffers, drive};
+use crate::plugin::block_memory;
 use crate::progress::{Event, Progress, notify};
 use crate::registry::Registry;
 use crate::source::{Model, SourceTensor};
@@ -281,10 +282,9 @@ impl<'a> ImportPlan<'a> {
                 narrowed.1 += encoded.narrowed.1;
                 let tensor = open.get_or_insert_default();
                 if !unit.rows.is_empty() {
-                    sink.append(&encoded.bytes)?;
                     tensor.add(&encoded);
+                    buffers.put(sink.give(encoded.bytes)?);
                 }
-                buffers.put(encoded.bytes);
                 notify(progress, Event::Bytes(done))?;
                 if unit.last {
                     let tensor = open.take().unwrap_or_default();
@@ -347,7 +347,9 @@ impl<'a> ImportPlan<'a> {
                 _ => 0,
             };
             let cost = (rows * item.cols * 4).saturating_add(source) + encoded as u64 + base;
-            most = most.max(cost);
+            let is_plugin = item.format.plugin().is_some();
+            let instance = block_memory(is_plugin, rows * item.cols, encoded as u64);
+            most = most.max(cost.saturating_add(instance));
         }
         Ok(most)
     }

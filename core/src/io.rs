@@ -40,6 +40,15 @@ pub trait Files {
     /// `Io` if it cannot be read; `Malformed` if the file is shorter.
     fn read(&self, name: &str, range: Range<u64>) -> Result<Chunk<'_>>;
 
+    /// When a file was changed last: some text that is another one then. `None` where nobody knows.
+    ///
+    /// # Errors
+    /// `Io` if the file cannot be looked at.
+    fn changed(&self, name: &str) -> Result<Option<String>> {
+        let _ = name;
+        Ok(None)
+    }
+
     /// How a message calls the file: a path.
     fn place(&self, name: &str) -> String;
 }
@@ -117,6 +126,16 @@ pub trait Sink {
     /// # Errors
     /// `Io` if it cannot be written.
     fn append(&mut self, bytes: &[u8]) -> Result<()>;
+
+    /// Appends a buffer and takes it, which saves a copy to sinks that write later. Returns one to be
+    /// filled again, of whatever content.
+    ///
+    /// # Errors
+    /// Like [`Sink::append`].
+    fn give(&mut self, bytes: Vec<u8>) -> Result<Vec<u8>> {
+        self.append(&bytes)?;
+        Ok(bytes)
+    }
 
     /// Completes the file last begun.
     ///

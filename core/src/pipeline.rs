@@ -154,6 +154,13 @@ impl Buffers {
         buffer
     }
 
+    /// `len` bytes of whatever content.
+    pub(crate) fn any_bytes(&self, len: usize) -> Vec<u8> {
+        let mut buffer = lock(&self.bytes).pop().unwrap_or_default();
+        buffer.resize(len, 0);
+        buffer
+    }
+
     /// `len` values of whatever content.
     pub(crate) fn values(&self, len: usize) -> Vec<f32> {
         let mut buffer = lock(&self.values).pop().unwrap_or_default();

@@ -5,12 +5,13 @@
 //! engine ([`Guest`]). The interface is written down in docs/plugin-abi.md.
 
 pub use self::block::PluginBlock;
+pub(crate) use self::block::{block_memory, decoder_memory};
 pub use self::descriptor::{BlockDescriptor, CUSTOM_TYPE, Descriptor, TypeDescriptor};
 pub use self::guest::{Function, Guest, Instance, memory_limit};
 pub use self::laws::{Law, Verdict, check_block, check_type};
 pub use self::module::{Module, too_large};
 pub use self::quant::PluginQuant;
-pub(crate) use self::quant::no_layout;
+pub(crate) use self::quant::{no_layout, quant_memory};
 pub(crate) use self::session::Session;
 
 mod block;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::plugin::Identity;
 
 /// Everything that decides the bytes of an output, in parts that people can name. Each part is a
 /// hash or a short text.
@@ -27,6 +28,17 @@ impl Fingerprint {
         let hash = blake3::hash(content).to_hex().to_string();
         self.0.insert(part.to_owned(), hash);
         self
+    }
+
+    /// Adds plugins, by what they are.
+    #[must_use]
+    pub(crate) fn with_plugins<'a>(
+        self,
+        plugins: impl IntoIterator<Item = (&'a str, &'a Identity)>,
+    ) -> Self {
+        plugins.into_iter().fold(self, |fingerprint, (name, identity)| {
+            fingerprint.with(&format!("plugin `{name}`"), identity.blake3.as_bytes())
+        })
     }
 
     /// One line of JSON.

@@ -24,6 +24,7 @@ pub(crate) struct Args {
     pub(crate) command: Command,
 }
 
+#[expect(clippy::large_enum_variant, reason = "there is one, and it is not moved about")]
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Import(Import),
@@ -409,9 +410,14 @@ pub(crate) struct Convert {
     #[arg(long, value_name = "PATH")]
     pub(crate) base: Option<PathBuf>,
 
-    /// Go on with an interrupted conversion: shards that are complete and unharmed are kept
+    /// Check an output that is complete and write what is missing or damaged, in the place of all of
+    /// it. What was interrupted goes on without being told
     #[arg(long)]
     pub(crate) resume: bool,
+
+    /// Start over, whatever an interrupted conversion has left
+    #[arg(long, conflicts_with = "resume")]
+    pub(crate) restart: bool,
 
     /// Worker threads, like --jobs
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024),

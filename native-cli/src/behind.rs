@@ -80,6 +80,11 @@ impl Sink for Front {
         self.send(Piece::Append(buffer))
     }
 
+    fn give(&mut self, bytes: Vec<u8>) -> Result<Vec<u8>> {
+        self.send(Piece::Append(bytes))?;
+        Ok(self.buffers.try_recv().unwrap_or_default())
+    }
+
     fn finish(&mut self) -> Result<()> {
         self.send(Piece::Finish)
     }

@@ -165,6 +165,13 @@ impl Files for Folder {
         Ok(Box::new(bytes))
     }
 
+    fn changed(&self, name: &str) -> Result<Option<String>> {
+        let metadata = fs::metadata(self.path.join(name));
+        let (_, time) = state(&metadata.map_err(|e| self.cannot("open", name, e))?);
+        let since = time.and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
+        Ok(since.map(|since| since.as_nanos().to_string()))
+    }
+
     fn place(&self, name: &str) -> String {
         match name {
             "" => self.path.display().to_string(),

@@ -54,7 +54,9 @@ def main():
         shutil.rmtree(out, ignore_errors=True)
         shutil.rmtree(out.with_name("out.partial"), ignore_errors=True)
         while True:
-            run = subprocess.Popen([*command, out, "--resume"], stdout=subprocess.PIPE,
+            # It goes on in either way; an output that is complete is only checked with the option.
+            resume = random.choice([[], ["--resume"]])
+            run = subprocess.Popen([*command, out, *resume], stdout=subprocess.PIPE,
                                    stderr=subprocess.PIPE, text=True)
             try:
                 said, complaint = run.communicate(timeout=random.uniform(0, duration * 1.1))

@@ -190,6 +190,12 @@ fn a_fine_tune_takes_what_it_can_from_its_base() {
         let of = |store: &str| fs::read(at.join(format!("{store}.gguf"))).unwrap();
         assert!(of("tuned") == of("whole"), "{ty}");
     }
+    for input in ["tuned", "hf/tuned"] {
+        let output = format!("{}-numpy", input.replace('/', "-"));
+        gmat(at, &["convert", "-q", "-i", input, "-o", &output, "-p", "float32"]).ok();
+    }
+    let shards = |folder: &str| tree(&at.join(folder).join("shard_000"));
+    assert!(shards("tuned-numpy").len() == 57 && shards("tuned-numpy") == shards("hf-tuned-numpy"));
     let name = "model.layers.3.mlp.up_proj.weight";
     for store in ["tuned", "whole"] {
         gmat(at, &["export", "-q", "-m", store, "--generate-config", "--force"]).ok();

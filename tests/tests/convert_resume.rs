@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::time::SystemTime;
 
 use gmat_core::Registry;
@@ -14,7 +15,7 @@ use gmat_tests::memory::Memory;
 use tempfile::TempDir;
 
 use crate::convert::{FORMATS, example, manifest};
-use crate::support::{gmat, hinted, tree};
+use crate::support::{f32s, gmat, hinted, safetensors, tree};
 
 /// The files of a folder.
 fn memory(folder: &Path) -> Memory {
@@ -171,13 +172,15 @@ fn notes_of_an_interrupted_run_are_checked() {
         fs::create_dir_all(copy.join(&path).parent().unwrap()).unwrap();
         fs::write(copy.join(&path), bytes).unwrap();
     }
-    let said = convert(at, &["--resume"]).ok();
+    let said = convert(at, &[]).ok();
     assert!(said.stdout.contains("2 of "), "{}", said.stdout);
     assert!(whole == tree(&at.join("out")));
     assert!(!partial.exists());
-    // Without --resume nothing of it is used.
-    fs::write(copy.join("out.partial/shard_000/lm_head_weight.npy"), "other").unwrap();
-    convert(copy, &[]).ok();
+    // With --restart nothing of it is used.
+    hinted(convert(copy, &["-p", "float32"]), 2, &["--precision was float16", "--restart"]);
+    convert(copy, &["--restart", "--resume"]).fails(2, &["cannot be used with"]);
+    let said = convert(copy, &["--restart"]).ok();
+    assert!(!said.stdout.contains("complete and kept"), "{}", said.stdout);
     assert!(whole == tree(&copy.join("out")));
     assert!(!copy.join("out.partial").exists());
 }
@@ -225,4 +228,50 @@ fn another_source_is_found() {
         assert_eq!(found[0].what, "is not what the source gives");
         fs::write(&model, bytes).unwrap();
     }
+}
+
+/// A run that ends at the second of two shards, since no file may be as large as that.
+fn interrupted() -> TempDir {
+    let dir = TempDir::new().unwrap();
+    let tensors = [
+        ("a", "F32", vec![128, 128], f32s(1 << 14)),
+        ("b", "F32", vec![1024, 1024], f32s(1 << 20)),
+    ];
+    fs::create_dir(dir.path().join("hf")).unwrap();
+    fs::write(dir.path().join("hf/model.safetensors"), safetensors(&tensors)).unwrap();
+    let args = ["convert", "-i", "hf", "-o", "out", "--shard-size", "0.0021"];
+    let mut command = Command::new("sh");
+    command.args([
+        "-c",
+        "ulimit -f 1000; exec \"$@\"",
+        "sh",
+        env!("CARGO_BIN_EXE_gmat-under-test"),
+    ]);
+    let ended = command.args(args).current_dir(dir.path()).output().unwrap();
+    assert!(!ended.status.success());
+    assert!(dir.path().join("out.partial/progress/shard_000.json").exists());
+    dir
+}
+
+#[test]
+fn an_interrupted_run_goes_on_unless_its_source_has_changed() {
+    let dir = interrupted();
+    let at = dir.path();
+    let args = ["convert", "-i", "hf", "-o", "out", "--shard-size", "0.0021"];
+    let said = gmat(at, &args).ok();
+    assert!(said.stdout.contains("1 of 2 shards are complete and kept"), "{}", said.stdout);
+    let whole = tree(&at.join("out"));
+    assert!(!at.join("out.partial").exists());
+
+    // One bit of the finished tensor, in no place that is sampled.
+    let dir = interrupted();
+    let at = dir.path();
+    let model = at.join("hf/model.safetensors");
+    let mut bytes = fs::read(&model).unwrap();
+    let place = bytes.len() - (4 << 20) - (48 << 10) + 2;
+    bytes[place] ^= 0x10;
+    fs::write(&model, bytes).unwrap();
+    hinted(gmat(at, &args), 2, &["files of the model have changed", "--restart"]);
+    gmat(at, &[&args[..], &["--restart"]].concat()).ok();
+    assert!(whole != tree(&at.join("out")));
 }

@@ -1,5 +1,6 @@
 //! Plugins: the examples, built from source, from the command line to the file.
 
+mod again;
 mod check;
 mod examples;
 mod hostile;

@@ -2,13 +2,12 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::process::Command;
 
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::{f32s, finished, gmat, gmat_command, hinted, safetensors, says, tree};
+use crate::support::{self, f32s, finished, gmat, gmat_command, hinted, safetensors, says, tree};
 
 const USAGE: i32 = 2;
 const IO: i32 = 4;
@@ -64,17 +63,8 @@ fn model() -> TempDir {
     dir
 }
 
-/// Runs until `begun`, and is stopped then by that signal.
 fn stopped(at: &Path, args: &[&str], signal: &str, begun: impl Fn() -> bool) -> Option<i32> {
-    let mut command = gmat_command(at, args);
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    while !begun() {
-        assert!(child.try_wait().unwrap().is_none(), "it ended before it could be stopped");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    let pid = child.id().to_string();
-    assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
-    child.wait().unwrap().code()
+    support::stopped(gmat_command(at, args), signal, begun)
 }
 
 const IMPORT: [&str; 5] = ["import", "-m", "hf", "-o", "out"];

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use gmat_core::format::gguf::{Header, Meta, TensorEntry};
 use gmat_tests::weights::single;
@@ -66,6 +67,18 @@ pub(crate) fn finished(output: Output) -> Ran {
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
+}
+
+/// Runs until `begun`, and is stopped then by that signal. Returns the exit code, if there is one.
+pub(crate) fn stopped(mut command: Command, signal: &str, begun: impl Fn() -> bool) -> Option<i32> {
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    while !begun() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before it could be stopped");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    child.wait().unwrap().code()
 }
 
 /// All files below a folder with their bytes, by relative path.

@@ -79,17 +79,25 @@ impl Cast {
         self.from == self.to
     }
 
-    /// Appends `count` elements to `out`; returns how many values were clamped.
+    /// Fills `out` with `count` elements; returns how many values were clamped.
+    ///
+    /// # Errors
+    /// `Shape` if there are more or fewer of them, on either side.
     pub(super) fn bytes(
         self,
         bytes: &[u8],
         count: usize,
         buffers: &Buffers,
-        out: &mut Vec<u8>,
+        out: &mut [u8],
     ) -> Result<u64> {
+        // Nothing of what `out` held before may stay.
+        let fits = |dtype: DType, len: usize| dtype.byte_len(count as u64) == Some(len as u64);
+        if !fits(self.from, bytes.len()) || !fits(self.to, out.len()) {
+            return Err(Error::shape("elements do not fit their places"));
+        }
         match (self.from, self.to) {
             (from, to) if from == to => {
-                out.extend_from_slice(bytes);
+                out.copy_from_slice(bytes);
                 Ok(0)
             }
             (DType::Bf16, DType::F32) => {
@@ -100,7 +108,7 @@ impl Cast {
                 let mut values = [0.0f32; STEP];
                 let (numbers, _) = bytes.as_chunks::<8>();
                 let mut clamped = 0;
-                for numbers in numbers.chunks(STEP) {
+                for (numbers, out) in numbers.chunks(STEP).zip(out.chunks_mut(STEP * 2)) {
                     let values = values.get_mut(..numbers.len()).unwrap_or_default();
                     for (value, number) in values.iter_mut().zip(numbers) {
                         *value = to_odd(f64::from_le_bytes(*number));
@@ -115,38 +123,41 @@ impl Cast {
                     GgmlType::Mxfp4 => mxfp4::values(bytes, &mut values)?,
                     _ => self.elements.to_f32(bytes, &mut values)?,
                 }
-                let clamped = self.write(&values, out);
+                let clamped = self.write(&values, out)?;
                 buffers.put_values(values);
                 Ok(clamped)
             }
             _ => {
-                let size = self.from.block().bytes;
+                let (size, out_size) = (self.from.block().bytes, self.to.block().bytes);
                 let mut values = [0.0f32; STEP];
                 let mut clamped = 0;
-                for bytes in bytes.chunks(STEP * size) {
+                for (bytes, out) in bytes.chunks(STEP * size).zip(out.chunks_mut(STEP * out_size)) {
                     let values = values.get_mut(..bytes.len() / size).unwrap_or_default();
                     to_f32(self.from, bytes, values)?;
-                    clamped += self.write(values, out);
+                    clamped += self.write(values, out)?;
                 }
                 Ok(clamped)
             }
         }
     }
 
-    /// Appends values to `out`; returns how many were clamped.
-    pub(super) fn write(self, values: &[f32], out: &mut Vec<u8>) -> u64 {
+    /// Fills `out` with values; returns how many were clamped.
+    ///
+    /// # Errors
+    /// `Shape` if there are more or fewer of them.
+    pub(super) fn write(self, values: &[f32], out: &mut [u8]) -> Result<u64> {
+        if self.out_len(values.len() as u64)? != out.len() {
+            return Err(Error::shape("values do not fit their places"));
+        }
         // No code of MXFP4 is an infinity: one stands for a number that F32 does not hold.
         let all = self.from == DType::Ggml(GgmlType::Mxfp4);
         match self.to {
-            DType::F16 => half(values, all, out),
+            DType::F16 => Ok(half(values, all, out)),
             _ => {
-                let start = out.len();
-                out.resize(start + values.len() * 4, 0);
-                let (places, _) = out.split_at_mut(start).1.as_chunks_mut::<4>();
-                for (place, value) in places.iter_mut().zip(values) {
+                for (place, value) in out.as_chunks_mut::<4>().0.iter_mut().zip(values) {
                     *place = value.to_le_bytes();
                 }
-                0
+                Ok(0)
             }
         }
     }
@@ -159,25 +170,22 @@ impl Cast {
 
 fn each<const N: usize, const M: usize>(
     bytes: &[u8],
-    out: &mut Vec<u8>,
+    out: &mut [u8],
     convert: impl Fn([u8; N]) -> [u8; M],
 ) {
     let (elements, _) = bytes.as_chunks::<N>();
-    let start = out.len();
-    out.resize(start + elements.len() * M, 0);
-    let (places, _) = out.split_at_mut(start).1.as_chunks_mut::<M>();
-    for (place, &element) in places.iter_mut().zip(elements) {
+    for (place, &element) in out.as_chunks_mut::<M>().0.iter_mut().zip(elements) {
         *place = convert(element);
     }
 }
 
-/// Appends values in half precision; those beyond its largest number become that, and are counted.
-/// Infinities stay what they are unless `all`.
-fn half(values: &[f32], all: bool, out: &mut Vec<u8>) -> u64 {
+/// Fills `out` with values in half precision; those beyond its largest number become that, and are
+/// counted. Infinities stay what they are unless `all`.
+fn half(values: &[f32], all: bool, out: &mut [u8]) -> u64 {
     let most = f16::MAX.to_f32();
     let mut clamped = 0u64;
     let (mut kept, mut halves) = ([0.0f32; STEP], [f16::ZERO; STEP]);
-    for values in values.chunks(STEP) {
+    for (values, out) in values.chunks(STEP).zip(out.chunks_mut(STEP * 2)) {
         let kept = kept.get_mut(..values.len()).unwrap_or_default();
         let halves = halves.get_mut(..values.len()).unwrap_or_default();
         let mut beyond = 0u32;
@@ -189,10 +197,7 @@ fn half(values: &[f32], all: bool, out: &mut Vec<u8>) -> u64 {
         }
         clamped += u64::from(beyond);
         halves.convert_from_f32_slice(kept);
-        let start = out.len();
-        out.resize(start + halves.len() * 2, 0);
-        let (places, _) = out.split_at_mut(start).1.as_chunks_mut::<2>();
-        for (place, value) in places.iter_mut().zip(halves) {
+        for (place, value) in out.as_chunks_mut::<2>().0.iter_mut().zip(halves) {
             *place = value.to_le_bytes();
         }
     }
@@ -217,7 +222,7 @@ mod tests {
     use super::*;
 
     fn halves(values: &[f32]) -> (Vec<u16>, u64) {
-        let mut out = Vec::new();
+        let mut out = vec![0; 2 * values.len()];
         let clamped = half(values, false, &mut out);
         (out.as_chunks().0.iter().map(|bytes| u16::from_le_bytes(*bytes)).collect(), clamped)
     }
@@ -230,7 +235,7 @@ mod tests {
         assert!(f16::from_bits(bits[4]).is_nan());
         assert_eq!(bits[5..], [0x7bff, 0x3c00, 0x8000]);
         assert_eq!(clamped, 3);
-        assert_eq!(half(&[f32::INFINITY], true, &mut Vec::new()), 1);
+        assert_eq!(half(&[f32::INFINITY], true, &mut [0; 2]), 1);
     }
 
     #[test]

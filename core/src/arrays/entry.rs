@@ -10,6 +10,7 @@ use crate::ggml::GgmlType;
 use crate::io::{Chunk, Files};
 use crate::limits::{self, rows_per_group};
 use crate::pipeline::Buffers;
+use crate::plugin::decoder_memory;
 use crate::registry::Registry;
 use crate::source::{Model, Part, SourceTensor};
 use crate::store::{Record, Rows, Store};
@@ -72,6 +73,21 @@ impl<'a> Origin<'a> {
             Self::Model(..) => "safetensors",
             Self::Store(_) => "gmat",
         }
+    }
+
+    /// BLAKE3 of lengths and times of the files, where they are known. A store needs none: its
+    /// checksums tell.
+    ///
+    /// # Errors
+    /// `Io` if a file cannot be looked at.
+    pub(super) fn changed(&self) -> Result<Option<String>> {
+        let Origin::Model(model, files) = self else { return Ok(None) };
+        let mut hasher = blake3::Hasher::new();
+        for shard in &model.shards {
+            let Some(time) = files.changed(&shard.name)? else { return Ok(None) };
+            hasher.update(format!("{} {} {time}\n", shard.name, shard.len).as_bytes());
+        }
+        Ok(Some(hasher.finalize().to_hex().to_string()))
     }
 
     /// All tensors, in the order of the source. With `apart`, the codes and scales of MXFP4 are tensors
@@ -178,8 +194,7 @@ impl Entry {
     fn stored(store: &Store<'_>, id: Uuid, record: &Record, registry: &Registry) -> Result<Self> {
         let info = record.info()?;
         let stored = store.rows(id, record)?;
-        let base = stored.base.as_ref().map(|(_, index)| index);
-        let decoder = RowDecoder::new(&stored.index, base, registry)?;
+        let decoder = stored.decoder(registry)?;
         let (rows, cols) = stored.index.matrix();
         let parts = record.made_of.iter().flat_map(|made| made.parts.clone()).collect();
         let group_rows = stored.index.group_rows.max(1);
@@ -221,7 +236,8 @@ impl Entry {
             },
             Data::Stored(stored, _) => {
                 let source = stored.index.source_len(rows);
-                stored.longest().saturating_add(source.saturating_mul(2))
+                let bytes = stored.longest().saturating_add(source.saturating_mul(2));
+                bytes.saturating_add(decoder_memory(&stored.index))
             }
         };
         Ok(rows.saturating_mul(self.cols).saturating_mul(4).saturating_add(read))

@@ -41,6 +41,17 @@ pub struct Identity {
     pub source_format: String,
 }
 
+/// What is noted of the plan while it is not complete. Times are not in the manifest, which is the
+/// same for the same input.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct PlanNote {
+    #[serde(flatten)]
+    pub(super) identity: Identity,
+    /// BLAKE3 of lengths and times of the source's files, in hexadecimal, where they are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) files: Option<String>,
+}
+
 /// A file and what is in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileRecord {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::manifest::{
-    FileRecord, Identity, Manifest, Options, PLAN_NOTE, ShardNote, parse, shard_note,
+    FileRecord, Identity, Manifest, Options, PLAN_NOTE, PlanNote, ShardNote, parse, shard_note,
 };
 use super::plan::ArrayPlan;
 use super::run::Done;
@@ -48,6 +48,11 @@ impl ArrayPlan<'_> {
         })
     }
 
+    /// What is noted of the plan.
+    pub(super) fn note(&self) -> Result<PlanNote> {
+        Ok(PlanNote { identity: self.identity()?, files: self.origin.changed()? })
+    }
+
     /// The shards in `files` that need not be written again: what an earlier run with the same plan
     /// completed, and what still has the right hash.
     ///
@@ -57,6 +62,9 @@ impl ArrayPlan<'_> {
     pub fn done(&self, files: &dyn Files, progress: &mut dyn Progress) -> Result<Done> {
         let mut notes = BTreeMap::new();
         let noted = read_small(files, PLAN_NOTE)?;
+        // One that was not written to the end says nothing.
+        let note = noted.as_ref().and_then(|text| parse::<PlanNote>(text, "a note").ok());
+        let now = self.origin.changed()?;
         let manifest = match Manifest::read(files) {
             // A run was killed while it wrote the manifest, which comes last.
             Err(_) if noted.is_some() => None,
@@ -65,17 +73,17 @@ impl ArrayPlan<'_> {
         if let Some((manifest, _)) = manifest {
             self.same(&manifest.identity, files)?;
             self.noted(&manifest, &mut notes);
-        } else if let Some(text) = noted {
-            // A note that was not written to the end says nothing.
-            if let Ok(identity) = parse(&text, "a note") {
-                self.same(&identity, files)?;
-                for shard in 0..self.shards.len() {
-                    let text = read_small(files, &shard_note(shard))?.unwrap_or_default();
-                    if let Ok(note) = parse::<ShardNote>(&text, "a note") {
-                        notes.insert(shard, note);
-                    }
+        } else if let Some(note) = &note {
+            self.same(&note.identity, files)?;
+            for shard in 0..self.shards.len() {
+                let text = read_small(files, &shard_note(shard))?.unwrap_or_default();
+                if let Ok(note) = parse::<ShardNote>(&text, "a note") {
+                    notes.insert(shard, note);
                 }
             }
+        }
+        if note.and_then(|note| note.files).is_some_and(|was| now.is_some_and(|now| now != was)) {
+            return Err(refused(files, "files of the model have changed since"));
         }
         let records = notes.values().flat_map(|note| &note.files);
         let bytes = records.map(|record| record.bytes).fold(0, u64::saturating_add);
@@ -156,13 +164,14 @@ impl ArrayPlan<'_> {
         if reasons.is_empty() {
             reasons.push("it was made by another version of gmat".to_owned());
         }
-        Err(Error::config(format!(
-            "the conversion in `{}` cannot be continued: {}",
-            files.place(""),
-            reasons.join("; ")
-        ))
-        .with_hint("repeat the options of that run, or convert anew without --resume"))
+        Err(refused(files, &reasons.join("; ")))
     }
+}
+
+fn refused(files: &dyn Files, why: &str) -> Error {
+    let place = files.place("");
+    Error::config(format!("the conversion in `{place}` cannot be continued: {why}"))
+        .with_hint("repeat the options of that run, or add --restart to start over")
 }
 
 /// Whether a file has the length and hash that are recorded.
@@ -176,11 +185,12 @@ pub(super) fn is_as_recorded(
     if files.len(&record.file).ok().flatten() != Some(record.bytes) {
         return Ok(false);
     }
+    // One file is read after the other, so all threads hash each.
     let mut hasher = blake3::Hasher::new();
     let mut start = 0;
     while start < record.bytes {
         let end = record.bytes.min(start + GROUP_VALUES * 4);
-        hasher.update(files.read(&record.file, start..end)?.as_ref().as_ref());
+        hasher.update_rayon(files.read(&record.file, start..end)?.as_ref().as_ref());
         *read += end - start;
         notify(progress, Event::Bytes(*read))?;
         start = end;

@@ -81,6 +81,12 @@ impl<'a> Hashing<'a> {
         self.sink.append(bytes)
     }
 
+    fn give(&mut self, bytes: Vec<u8>) -> Result<Vec<u8>> {
+        self.hasher.update(&bytes);
+        self.len += bytes.len() as u64;
+        self.sink.give(bytes)
+    }
+
     fn finish(&mut self) -> Result<FileRecord> {
         self.sink.finish()?;
         let blake3 = self.hasher.finalize().to_hex().to_string();
@@ -118,8 +124,8 @@ impl ArrayPlan<'_> {
         notify(progress, Event::Start { tensors: arrays.len(), bytes })?;
         let mut notes = done.0;
         let mut sink = Hashing::new(sink);
-        let identity = self.identity()?;
-        sink.whole(PLAN_NOTE, &json(&identity)?)?;
+        let note = self.note()?;
+        sink.whole(PLAN_NOTE, &json(&note)?)?;
         let (entries, container) = (&self.entries, self.options.container);
         let places: Vec<String> = entries.iter().map(|entry| self.origin.place(entry)).collect();
         let place = |unit: &Unit| {
@@ -181,8 +187,7 @@ impl ArrayPlan<'_> {
                     }
                     sink.append(&array.head)?;
                 }
-                sink.append(&converted.bytes)?;
-                buffers.put(converted.bytes);
+                buffers.put(sink.give(converted.bytes)?);
                 clamped += converted.clamped;
                 read_bytes += entry.source_len(&unit.rows);
                 notify(progress, Event::Bytes(read_bytes))?;
@@ -209,7 +214,7 @@ impl ArrayPlan<'_> {
         )?;
         let loader = container.loader();
         let loader = sink.whole(loader.name, loader.text.as_bytes())?;
-        let mut manifest = self.manifest(identity, config, loader, &notes)?;
+        let mut manifest = self.manifest(note.identity, config, loader, &notes)?;
         sink.whole(MANIFEST, &manifest.sealed()?)?;
         Ok(manifest)
     }
@@ -326,7 +331,7 @@ fn convert(
     buffers: &Buffers,
 ) -> Result<Converted> {
     let count = mem_len((rows.end - rows.start).saturating_mul(entry.cols))?;
-    let mut bytes = buffers.bytes();
+    let mut bytes = Vec::new();
     let mut clamped = 0;
     let elements = entry.elements(rows, chunks, buffers)?;
     let source = match &elements {
@@ -336,18 +341,24 @@ fn convert(
     };
     match (source, &elements) {
         (Some(source), _) => match array.aspect {
-            Aspect::Codes if entry.is_mxfp4() => mxfp4::codes(source, &mut bytes),
-            Aspect::Scales if entry.is_mxfp4() => mxfp4::scales(source, &mut bytes),
+            Aspect::Codes if entry.is_mxfp4() => {
+                bytes = buffers.bytes();
+                mxfp4::codes(source, &mut bytes);
+            }
+            Aspect::Scales if entry.is_mxfp4() => {
+                bytes = buffers.bytes();
+                mxfp4::scales(source, &mut bytes);
+            }
             // What needs no conversion is transformed from where it is.
             _ if array.cast.is_copy() && transform.is_some() => {}
             _ => {
-                bytes.reserve(array.cast.out_len(count as u64)?);
+                bytes = buffers.any_bytes(array.cast.out_len(count as u64)?);
                 clamped = array.cast.bytes(source, count, buffers, &mut bytes)?;
             }
         },
         (None, Elements::Values(values)) => {
-            bytes.reserve(array.cast.out_len(values.len() as u64)?);
-            clamped = array.cast.write(values, &mut bytes);
+            bytes = buffers.any_bytes(array.cast.out_len(values.len() as u64)?);
+            clamped = array.cast.write(values, &mut bytes)?;
         }
         (None, _) => {}
     }

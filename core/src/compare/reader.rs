@@ -3,11 +3,12 @@
 use std::ops::Range;
 
 use super::Side;
-use crate::decode::{Elements, RowDecoder};
+use crate::decode::Elements;
 use crate::error::{Error, Result};
 use crate::format::store::{Index, matrix};
 use crate::io::Chunk;
 use crate::limits::rows_per_group;
+use crate::plugin::decoder_memory;
 use crate::registry::Registry;
 use crate::source::SourceTensor;
 use crate::store::Rows;
@@ -60,7 +61,8 @@ impl Reader<'_> {
             Self::Source(..) => values,
             Self::Stored(stored) => {
                 let groups = rows.div_ceil(stored.index.group_rows.max(1));
-                stored.longest().saturating_mul(groups)
+                let groups = stored.longest().saturating_mul(groups);
+                groups.saturating_add(decoder_memory(&stored.index))
             }
         };
         Ok(values.saturating_add(bytes))
@@ -109,7 +111,7 @@ impl Reader<'_> {
             Self::Stored(stored) => {
                 let index = &stored.index;
                 let base = stored.base.as_ref().map(|(_, index)| index);
-                let decoder = RowDecoder::new(index, base, registry)?;
+                let decoder = stored.decoder(registry)?;
                 let mut values = Vec::with_capacity(count);
                 // A group, and that of the base.
                 let each = 1 + usize::from(base.is_some());

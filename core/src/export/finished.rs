@@ -37,7 +37,8 @@ impl ExportPlan<'_> {
         let mut fingerprint = Fingerprint::new()
             .with("config", self.config.as_bytes())
             .with("store", self.store.metadata.checksum().as_bytes())
-            .with("choice of types and keys", &headers);
+            .with("choice of types and keys", &headers)
+            .with_plugins(self.plugins.iter().map(|(name, identity)| (name.as_str(), identity)));
         if let Some(importance) = self.importance {
             fingerprint = fingerprint.with("importance matrix", importance.hash()?.as_bytes());
         }

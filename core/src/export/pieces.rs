@@ -49,7 +49,8 @@ impl Piece {
         copied: bool,
         registry: &Registry,
     ) -> Result<Self> {
-        let Rows { location, index, base } = stored;
+        let format = stored.decoder(registry);
+        let Rows { location, index, base, .. } = stored;
         if !index.dtype.holds_weights() && !copied {
             return Err(Error::unsupported(format!(
                 "{} elements, which this architecture cannot hold",
@@ -57,8 +58,7 @@ impl Piece {
             ))
             .with_hint("import without it (`\"include\": false`)"));
         }
-        let base_index = base.as_ref().map(|(_, index)| index);
-        let format = RowDecoder::new(&index, base_index, registry)?;
+        let format = format?;
         // Rows of vectors are single elements here, whatever blocks the source has.
         let (rows, cols) = matrix(piece.taken.shape(), DType::F32);
         let (taken, change) = (piece.taken.clone(), piece.change);

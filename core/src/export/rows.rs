@@ -12,6 +12,7 @@ use crate::export::plan::{Data, ExportPlan, Output};
 use crate::format::store::Index;
 use crate::io::Chunk;
 use crate::pipeline::Buffers;
+use crate::plugin::{decoder_memory, quant_memory};
 use crate::store::Location;
 use crate::tensor::mem_len;
 
@@ -209,7 +210,10 @@ impl ExportPlan<'_> {
                 };
                 let out = rows.saturating_mul(cols).saturating_mul(4);
                 let data = piece.unit_cost().saturating_add(out);
-                most = most.max(data.saturating_add(weights.saturating_mul(2)));
+                let data = data.saturating_add(weights.saturating_mul(2));
+                // Instances of plugins follow each other.
+                let instance = decoder_memory(&piece.index).max(quant_memory(output.quant, cols));
+                most = most.max(data.saturating_add(instance));
             }
         }
         most

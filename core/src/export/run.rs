@@ -110,9 +110,8 @@ impl ExportPlan<'_> {
                         Event::Tensor { index: unit.output, name, dims: &dims, encoding },
                     )?;
                 }
-                sink.append(&quantized.bytes)?;
                 hasher.update(&quantized.bytes);
-                buffers.put(quantized.bytes);
+                buffers.put(sink.give(quantized.bytes)?);
                 if let Some(damage) = damages.as_mut().and_then(|all| all.get_mut(unit.output)) {
                     damage.merge(&quantized.damage);
                 }

@@ -186,10 +186,10 @@ impl<'a> ImportPlan<'a> {
         progress: &mut dyn Progress,
     ) -> Result<Option<Base<'a>>> {
         let info = &item.source.info;
-        let index = base.index(id, record).context(|| "base")?;
-        let exact = registry.block(&record.block_format)?.is_lossless();
-        let decoder = RowDecoder::new(&index, None, registry)?;
-        let partner = Partner { index, decoder };
+        let rows = base.rows(id, record).context(|| "base")?;
+        let decoder = rows.decoder(registry).context(|| "base")?;
+        let exact = decoder.is_lossless();
+        let partner = Partner { index: rows.index, decoder };
         let derived = item.source.derived.as_ref();
         let encoding = derived.map(|derived| derived.encoding);
         let alike = record.made_of.as_ref().map(|made| made.encoding.as_str()) == encoding;

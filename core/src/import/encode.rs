@@ -3,7 +3,7 @@
 use super::{Base, Item, Unit};
 use crate::block::{EncodeInput, GroupShape};
 use crate::convert::{first_non_finite, narrowed};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, ResultExt};
 use crate::format::store as file;
 use crate::pipeline::Buffers;
 use crate::stats::{GroupStats, LaneTops};
@@ -85,10 +85,12 @@ fn encode_rows(
     tops.add(&values, if shape.cols == 1 { values.len() } else { shape.cols });
     let mut out = buffers.bytes();
     let input = EncodeInput { values: &values, bytes, dtype, rows: shape.rows, cols: shape.cols };
-    match base {
-        Some(base) => item.format.encode_against(input, base, &mut out)?,
-        None => item.format.encode(input, &mut out)?,
-    }
+    let encoded = match base {
+        Some(base) => item.format.encode_against(input, base, &mut out),
+        None => item.format.encode(input, &mut out),
+    };
+    encoded
+        .context(|| format!("rows {} to {}", unit.rows.start, unit.rows.end.saturating_sub(1)))?;
     buffers.put_values(values);
     let narrowed = if dtype == DType::F64 { narrowed(bytes) } else { (0, 0) };
     Ok(Encoded { sum: file::checksum(&out), bytes: out, stats, tops, narrowed })

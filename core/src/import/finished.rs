@@ -29,12 +29,14 @@ impl ImportPlan<'_> {
         let files = serde_json::to_vec(files)
             .map_err(|e| crate::Error::malformed("cannot be written as JSON").with_source(e))?;
         let base = self.made_against().map(|base| base.checksum);
+        let plugins = self.items.iter().filter_map(|item| item.format.plugin());
         Ok(Fingerprint::new()
             .with("base", base.unwrap_or_default().as_bytes())
             .with("config", self.config.to_json()?.as_bytes())
             .with("model", model.as_bytes())
             .with("tokenizer", tokens.unwrap_or_default())
-            .with("files beside the weights", &files))
+            .with("files beside the weights", &files)
+            .with_plugins(plugins.map(|plugin| (plugin.name(), plugin.identity()))))
     }
 
     /// The indexes of the tensor files that an interrupted run of this plan left complete and whole

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::{Data, Details, Tensor};
-use crate::decode::{Elements, RowDecoder};
+use crate::decode::Elements;
 use crate::error::{Error, Result, ResultExt};
 use crate::io::Files;
 use crate::limits::GROUP_VALUES;
@@ -232,8 +232,7 @@ impl<'a> Source<'a> {
                 let store = self.store.ok_or_else(storeless)?;
                 let chunks = rows.read(store, number)?;
                 let stored = rows.checked(number, &chunks)?;
-                let base_index = rows.base.as_ref().map(|(_, index)| index);
-                let decoder = RowDecoder::new(index, base_index, self.registry)?;
+                let decoder = rows.decoder(self.registry)?;
                 let shape = index.group_shape(number)?;
                 let count = shape.rows * shape.cols;
                 if index.dtype.holds_weights() {

@@ -4,7 +4,25 @@ use super::session::number;
 use super::{BlockDescriptor, Function, Plugin, fault, memory_limit};
 use crate::block::{BlockFormat, EncodeInput, GroupShape};
 use crate::error::{Error, Result};
+use crate::format::store::Index;
 use crate::tensor::DType;
+
+/// Bytes of memory that the instance of a block format may have for a row group of so many values and
+/// encoded bytes; 0 without a plugin.
+pub(crate) fn block_memory(is_plugin: bool, values: u64, encoded: u64) -> u64 {
+    match is_plugin {
+        true => memory_limit(values.saturating_mul(4).saturating_add(encoded)),
+        false => 0,
+    }
+}
+
+/// Likewise to decode a row group of that tensor.
+pub(crate) fn decoder_memory(index: &Index) -> u64 {
+    let (rows, cols) = index.matrix();
+    let encoded = index.groups.iter().map(|group| group.len).max().unwrap_or(0);
+    let values = index.group_rows.min(rows).saturating_mul(cols);
+    block_memory(index.format.contains('@'), values, encoded)
+}
 
 /// A block format of a plugin.
 pub struct PluginBlock {

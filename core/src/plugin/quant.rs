@@ -11,6 +11,16 @@ use crate::quant::{
 /// that a call is nothing beside them.
 const PIECE: usize = 1 << 16;
 
+/// Bytes of memory that a type's instance may have for rows of `cols` weights; 0 without a plugin.
+pub(crate) fn quant_memory(quant: &dyn QuantType, cols: u64) -> u64 {
+    if quant.plugin().is_none() {
+        return 0;
+    }
+    let values = cols.max(PIECE as u64).next_multiple_of(quant.block().elems.max(1) as u64);
+    let blocks = quant.block().len_of(values).unwrap_or(u64::MAX);
+    memory_limit(values.saturating_add(cols).saturating_mul(4).saturating_add(blocks))
+}
+
 /// A type of a plugin, with or without parameters.
 pub struct PluginQuant {
     plugin: &'static Plugin,

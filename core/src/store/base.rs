@@ -3,16 +3,19 @@
 //!
 //! A base has no base of its own: what a store needs is two folders at most, and there are no circles.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{CHECKSUM_START, Metadata, Record, Store, tensor_file};
-use crate::decode::Stored;
+use crate::decode::{RowDecoder, Stored};
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::format::store::Index;
 use crate::io::{Chunk, Files};
+use crate::plugin::Identity;
+use crate::registry::Registry;
 
 /// The base of a store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,9 +58,21 @@ pub(crate) struct Rows {
     pub(crate) location: Location,
     pub(crate) index: Index,
     pub(crate) base: Option<(Location, Index)>,
+    /// The plugins that their formats are of, as they were when the store was made.
+    needs: BTreeMap<String, Identity>,
 }
 
 impl Rows {
+    /// What makes values of them.
+    ///
+    /// # Errors
+    /// `Plugin` if a format is of a plugin that is not there, naming its hash; otherwise as
+    /// [`RowDecoder::new`].
+    pub(crate) fn decoder(&self, registry: &Registry) -> Result<RowDecoder> {
+        registry.has_plugins(&self.needs, "the store", &mut Vec::new())?;
+        RowDecoder::new(&self.index, self.base.as_ref().map(|(_, index)| index), registry)
+    }
+
     /// Bytes of the longest row group, with that of the base.
     pub(crate) fn longest(&self) -> u64 {
         let longest = |index: &Index| index.groups.iter().map(|group| group.len).max().unwrap_or(0);
@@ -211,6 +226,17 @@ impl<'a> Store<'a> {
         files.read(&name, range)
     }
 
+    /// The plugin that brings the format of an index, if one does.
+    fn plugin_of(&self, location: Location, index: &Index) -> BTreeMap<String, Identity> {
+        let store = match (location, &self.base) {
+            (Location::Base(_), Some(base)) => base,
+            _ => self,
+        };
+        let name = index.format.rsplit_once('@').map(|(_, name)| name);
+        let known = name.and_then(|name| store.metadata.plugins.get_key_value(name));
+        known.map(|(name, identity)| (name.clone(), identity.clone())).into_iter().collect()
+    }
+
     /// A tensor's index, and that of the one it differs from.
     ///
     /// # Errors
@@ -219,7 +245,9 @@ impl<'a> Store<'a> {
         let location = self.location(id, record)?;
         let index = self.index(id, record)?;
         let base = self.base_of(record, &index)?;
-        Ok(Rows { location, index, base })
+        let mut needs = self.plugin_of(location, &index);
+        needs.extend(base.iter().flat_map(|(location, index)| self.plugin_of(*location, index)));
+        Ok(Rows { location, index, base, needs })
     }
 
     /// The tensor of the base that one with that index differs from, if it is stored as a difference.

@@ -166,8 +166,7 @@ impl<'a> Item<'a> {
     fn new(store: &Store<'_>, id: Uuid, record: &'a Record, registry: &Registry) -> Result<Self> {
         let rows = store.rows(id, record)?;
         let index = &rows.index;
-        let base = rows.base.as_ref().map(|(_, index)| index);
-        let decoder = RowDecoder::new(index, base, registry)?;
+        let decoder = rows.decoder(registry)?;
         let current = registry.block(&index.format)?;
         // What an import would choose; what is exact stays so.
         let chosen = registry.block(&store.metadata.config.block_format)?;

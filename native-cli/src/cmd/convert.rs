@@ -103,9 +103,9 @@ fn convert(
     console: &mut Console,
 ) -> Result<()> {
     let budget = budget(common)?;
-    let mut staging = StagedArrays::new(target, inputs, args.resume)?;
+    let mut staging = StagedArrays::new(target, inputs, args.restart)?;
     let mut done = Done::default();
-    if let Some(earlier) = staging.earlier().filter(|_| args.resume) {
+    if let Some(earlier) = staging.earlier(args.resume) {
         let found = plan.done(&earlier, console);
         console.end();
         done = found?;
@@ -116,7 +116,10 @@ fn convert(
             return Ok(());
         }
         console.end();
-        console.line(format!("{} of {} shards are complete and kept", done.len(), plan.shards()));
+        if !done.is_empty() || args.resume {
+            let (kept, all) = (done.len(), plan.shards());
+            console.line(format!("{kept} of {all} shards are complete and kept"));
+        }
     }
     staging.prepare(&done, plan.output_bytes())?;
     console.line(format!(
@@ -146,7 +149,8 @@ fn convert(
 fn left(staging: &StagedArrays, console: &mut Console) {
     if staging.has_shards() {
         console.note(format!(
-            "complete shards are kept in `{}`; the same command with --resume goes on",
+            "complete shards are kept in `{}`: give the same command again to go on, with --restart \
+             to start over",
             staging.folder().path().display()
         ));
     }
@@ -157,7 +161,7 @@ fn refuse(differences: &[Difference]) -> Result<()> {
     let text = format!("`{}` {}", first.file, first.what);
     Err(Error::new(ErrorKind::Mismatch, text)
         .context("what was written cannot be read again as it was")
-        .with_hint("check the disk; --resume repairs what is wrong"))
+        .with_hint("check the disk, and give the same command again"))
 }
 
 fn summary(manifest: &Manifest, plan: &ArrayPlan<'_>, target: &Path, console: &mut Console) {

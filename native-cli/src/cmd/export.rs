@@ -98,10 +98,6 @@ pub(crate) fn run(
         explain::show(&plan, args.json, console);
         return Ok(());
     }
-    let beside_output = config_beside(&args.output);
-    if !plan.plugins.is_empty() {
-        check_ours(&beside_output)?;
-    }
     for note in &plan.notes {
         console.note(note);
     }
@@ -153,16 +149,6 @@ pub(crate) fn run(
             console.line(format!("Report: {}", target.path().display()));
         }
     }
-    if !plan.plugins.is_empty() {
-        config.plugins.clone_from(&plan.plugins);
-        if let Some((folder, file)) = &matrix {
-            // As seen from beside the output it may be elsewhere.
-            let path = folder.path().join(file).canonicalize().ok();
-            config.imatrix = path.and_then(|path| path.to_str().map(str::to_owned));
-        }
-        write_whole(&beside_output, &config.to_json()?)?;
-        console.line(format!("Config: {}", beside_output.display()));
-    }
     let bytes: u64 = plan.files().map(|(_, len)| len).sum();
     let shards = match plan.files().len() {
         1 => String::new(),
@@ -170,25 +156,6 @@ pub(crate) fn run(
     };
     console.line(format!("Done! {shards}{tensors}, {bytes} bytes total"));
     Ok(())
-}
-
-/// Where the config goes that repeats an export with plugins: `model.export_config.json` beside
-/// `model.gguf`.
-fn config_beside(output: &Path) -> PathBuf {
-    output.with_extension(CONFIG)
-}
-
-/// Of what has that name, only configs of earlier exports are replaced.
-fn check_ours(path: &Path) -> Result<()> {
-    let Ok(text) = std::fs::read(path) else { return Ok(()) };
-    match ExportConfig::parse(&text) {
-        Ok(config) if !config.plugins.is_empty() => Ok(()),
-        _ => Err(Error::config(format!(
-            "`{}` exists and is no config of an earlier export, so it is not overwritten",
-            path.display()
-        ))
-        .with_hint("the plugins of an export are noted there: choose another --output")),
-    }
 }
 
 /// A manifest replaces a manifest, and nothing else.

@@ -1,5 +1,6 @@
 //! `gmat verify`.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +11,7 @@ use gmat_core::format::gguf::GgufModel;
 use gmat_core::format::tokens;
 use gmat_core::import::ImportPlan;
 use gmat_core::io::{Files, read_small};
+use gmat_core::plugin::Identity;
 use gmat_core::progress::{Event, Progress};
 use gmat_core::store::{Store, TOKENS, tensor_file};
 use gmat_core::verify::{Comparison, Verified, verify_gguf, verify_store};
@@ -105,6 +107,7 @@ fn verify_a_store(
         (None, base) => base.map(Store::open).transpose()?,
     };
     let source = Source::open(path)?;
+    same_plugins(&store.metadata.plugins, "the store", registry, console)?;
     let mut plan = ImportPlan::new(&source.model, &store.metadata.config, registry)
         .context(|| format!("model `{}`", path.display()))?;
     if let (Some(base), Some(made)) = (&base, &store.metadata.made_against) {
@@ -133,6 +136,19 @@ fn verify_a_store(
     comparison.report(|file, _| name_of(file), &mut found);
     found.checks.push(format!("every byte, made once more from {}", path.display()));
     Ok(found)
+}
+
+/// Tells which plugins are not those that something was made with: it can differ for that.
+fn same_plugins(
+    plugins: &BTreeMap<String, Identity>,
+    what: &str,
+    registry: &Registry,
+    console: &mut Console,
+) -> Result<()> {
+    let mut others = Vec::new();
+    registry.has_plugins(plugins, what, &mut others)?;
+    others.iter().for_each(|other| console.warn(other));
+    Ok(())
 }
 
 /// Where a store is that is not the base it was taken for, and why.
@@ -276,7 +292,8 @@ impl Made<'_> {
         {
             console.note("the export was made from another store, or another state of it");
         }
-        let config = self.config()?;
+        let mut config = self.config()?;
+        same_plugins(&std::mem::take(&mut config.plugins), "the file", registry, console)?;
         let options = self.manifest.map(|manifest| manifest.options.clone()).unwrap_or_default();
         let rules = options.tensor_types.iter().map(|text| Rule::parse(text));
         let rules = rules.collect::<Result<Vec<_>>>().context(|| "the manifest")?;

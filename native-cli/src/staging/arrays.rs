@@ -20,20 +20,21 @@ pub(crate) struct StagedArrays {
 }
 
 impl StagedArrays {
-    /// Starts, or with `resume` takes up what is there. A converted model of that name is replaced on
-    /// commit, if that loses nothing else: neither `inputs`, nor files of the user.
-    pub(crate) fn new(target: &Path, inputs: &[PathBuf], resume: bool) -> Result<Self> {
+    /// Starts; with `restart`, what an interrupted run left is removed. A converted model of that name
+    /// is replaced on commit, if that loses nothing else: neither `inputs`, nor files of the user.
+    pub(crate) fn new(target: &Path, inputs: &[PathBuf], restart: bool) -> Result<Self> {
         let out = OutputFolder::claim(target, inputs, refuse_foreign)?;
-        if out.staging.exists() && !resume {
+        if out.staging.exists() && restart {
             fs::remove_dir_all(&out.staging).map_err(|e| failed("remove", &out.staging, e))?;
         }
         Ok(Self { out })
     }
 
-    /// The folder with what an earlier run has completed, if there is one.
-    pub(crate) fn earlier(&self) -> Option<Folder> {
-        let found =
-            [&self.out.staging, &self.out.target].into_iter().find(|folder| folder.is_dir());
+    /// The folder with what an interrupted run has completed, if there is one; if not, and if it is to
+    /// be `repaired`, the output.
+    pub(crate) fn earlier(&self, repaired: bool) -> Option<Folder> {
+        let folders = [Some(&self.out.staging), repaired.then_some(&self.out.target)];
+        let found = folders.into_iter().flatten().find(|folder| folder.is_dir());
         found.map(|folder| Folder::new(folder.as_path()))
     }
 

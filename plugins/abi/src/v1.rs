@@ -3,6 +3,8 @@
 #[doc(hidden)]
 pub mod calls;
 mod describe;
+#[doc(hidden)]
+pub mod text;
 
 use alloc::string::String;
 

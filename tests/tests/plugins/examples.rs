@@ -61,17 +61,18 @@ fn a_type_of_a_plugin_makes_an_ordinary_file() {
     assert_eq!(key("gmat.plugin.search.blake3"), Some(hash.clone()));
     assert_eq!(key("gmat.plugin.search.version").as_deref(), Some("0.1.0"));
 
-    // The config beside the file names the plugin, and repeats the export.
-    let beside: Value = serde_json::from_slice(&lab.read("one.export_config.json")).unwrap();
-    assert_eq!(beside["plugins"]["search"], json!({"blake3": hash, "version": "0.1.0"}));
-    lab.export("again.gguf", &["-c", "one.export_config.json"]).ok();
+    // The config in the manifest names the plugin, and repeats the export.
+    let beside: Value = serde_json::from_slice(&lab.read("one.manifest.json")).unwrap();
+    assert_eq!(beside["config"]["plugins"]["search"], json!({"blake3": hash, "version": "0.1.0"}));
+    std::fs::write(lab.at().join("c.json"), beside["config"].to_string()).unwrap();
+    lab.export("again.gguf", &["-c", "c.json"]).ok();
     assert!(lab.read("one.gguf") == lab.read("again.gguf"));
 
     // With another plugin of the name, it is refused.
     let mut other = lab.read("given/q4k_search.wasm");
     other.extend_from_slice(b"\0\x03\x01xy");
     lab.give("q4k_search.wasm", &other);
-    lab.export("again.gguf", &["-c", "one.export_config.json"])
+    lab.export("again.gguf", &["-c", "c.json"])
         .fails(super::FAILED, &["plugin `search`", &hash, "remove `plugins`"]);
 }
 

@@ -9,6 +9,9 @@ use crate::support::{Ran, says};
 const DESCRIPTOR: &str =
     r#"{"abi":1,"name":"bad","types":[{"name":"f32@bad","ggml_type":0,"block":[1,4]}]}"#;
 
+/// What every failure names: the plugin, the tensor, and its rows.
+const WHO: [&str; 3] = ["plugin `bad` (`given/bad.wasm`)", "tensor `v.weight`", "rows 0 to 63"];
+
 /// What copies rows as they are.
 const COPY: &str = "(memory.copy (local.get $dst) (local.get $src) (local.get $len)) (i32.const 0)";
 
@@ -57,8 +60,7 @@ fn export(wasm: &[u8]) -> Ran {
 
 /// Fails while it works on rows.
 fn fails(quantize: &str, why: &str) {
-    let parts = ["plugin `bad` (`given/bad.wasm`)", "tensor `v.weight`", "rows 0 to 63", why];
-    export(&module(quantize)).fails(FAILED, &parts);
+    export(&module(quantize)).fails(FAILED, &[&WHO[..], &[why]].concat());
 }
 
 /// Cannot be used at all.
@@ -125,7 +127,7 @@ fn buffers_that_are_none() {
         ("(unreachable)", "in `gmat_alloc`"),
     ] {
         let ran = export(&parsed(&text(DESCRIPTOR, alloc, COPY, "")));
-        ran.fails(FAILED, &["plugin `bad`", "tensor `v.weight`", why]);
+        ran.fails(FAILED, &[&WHO[..], &[why]].concat());
     }
 }
 
@@ -133,7 +135,7 @@ fn buffers_that_are_none() {
 fn setting_up_that_does_not_end() {
     let more = "(func $start (loop $again (br $again))) (start $start)";
     let ran = export(&parsed(&text(DESCRIPTOR, ALLOC, COPY, more)));
-    ran.fails(FAILED, &["plugin `bad`", "tensor `v.weight`", "set up", "does not end"]);
+    ran.fails(FAILED, &[&WHO[..], &["set up", "does not end"]].concat());
 }
 
 /// The engine is the same for all that is not valid, so one of each kind is enough.
@@ -148,16 +150,18 @@ fn modules_that_are_not_valid() {
         ("(table 100000000 funcref)", "set up"),
     ] {
         let ran = export(&parsed(&text(DESCRIPTOR, ALLOC, COPY, more)));
-        ran.fails(FAILED, &["plugin `bad`", "tensor `v.weight`", why]);
+        ran.fails(FAILED, &[&WHO[..], &[why]].concat());
     }
     let other = text(DESCRIPTOR, ALLOC, COPY, "").replace(
         "gmat_abi\") (result i32) (i32.const 1)",
         "gmat_abi\") (result i32) (i32.const 2)",
     );
-    export(&parsed(&other)).fails(FAILED, &["plugin `bad`", "`gmat_abi` answers 2"]);
+    export(&parsed(&other)).fails(FAILED, &[&WHO[..], &["`gmat_abi` answers 2"]].concat());
     let lacking = text(DESCRIPTOR, ALLOC, COPY, "").replace("gmat_error", "gmat_eror");
     export(&parsed(&lacking))
-        .fails(FAILED, &["plugin `bad`", "does not export `gmat_error` with 2"]);
+        .fails(FAILED, &[&WHO[..], &["does not export `gmat_error` with 2"]].concat());
+    let huge = text(DESCRIPTOR, ALLOC, COPY, "").replace("\"memory\") 64", "\"memory\") 65536");
+    refused(&parsed(&huge), "bytes of memory to start with");
 }
 
 #[test]
@@ -251,7 +255,7 @@ fn a_memory_bomb_stays_small() {
         most = most.max(size.unwrap_or(0));
     }
     let ran = crate::support::finished(child.wait_with_output().unwrap());
-    ran.fails(FAILED, &["plugin `bad`", "tensor `v.weight`", "rows 0 to 63", "memory"]);
+    ran.fails(FAILED, &[&WHO[..], &["memory"]].concat());
     assert!(most < 400_000, "{most} kB");
 }
 
@@ -283,7 +287,7 @@ fn what_is_not_the_same_every_time_is_made_so() {
 const BLOCKS: &str = r#"{"abi":1,"name":"bad","blocks":[{"name":"Copy@bad","value_bits":32}]}"#;
 
 /// A block format that copies, and then answers this.
-fn block(encoded: &str, decoded: &str) -> Vec<u8> {
+pub(super) fn block(encoded: &str, decoded: &str) -> Vec<u8> {
     let more = format!(
         r#"(func (export "gmat_encode") (param $index i32) (param $src i32) (param $rows i32)
             (param $cols i32) (param $dst i32) (param $len i32) (result i32)
@@ -329,9 +333,12 @@ fn lengths_and_values_of_block_formats() {
         lab.gmat(&export)
     };
     run(&block("(local.get $len)", "(i32.const 0)")).ok();
-    let who = ["plugin `bad`", "tensor `v.weight`"];
     let fails = |encoded: &str, decoded: &str, why: &str| {
-        run(&block(encoded, decoded)).fails(FAILED, &[&who[..], &[why]].concat());
+        let ran = run(&block(encoded, decoded));
+        let [plugin, tensor, rows] = WHO;
+        // A store is read by its row groups.
+        let rows = if ran.stderr.contains(".gmat`") { "row group 0" } else { rows };
+        ran.fails(FAILED, &[plugin, tensor, rows, why]);
     };
     fails("(i32.add (local.get $len) (i32.const 1))", "(i32.const 0)", "a length of 65537 bytes");
     fails("(i32.const -3)", "(i32.const 0)", "status -3");
@@ -342,4 +349,6 @@ fn lengths_and_values_of_block_formats() {
     let behind =
         "(i32.store8 (i32.add (local.get $dst) (local.get $len)) (i32.const 1)) (i32.const 0)";
     fails("(local.get $len)", behind, "wrote behind its buffer");
+    let behind = behind.replace("(i32.const 0)", "(local.get $len)");
+    fails(&behind, "(i32.const 0)", "wrote behind its buffer");
 }

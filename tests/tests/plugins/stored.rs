@@ -24,7 +24,21 @@ fn a_store_in_a_format_of_a_plugin_needs_it() {
     assert_eq!(metadata["plugins"]["half-rows"]["blake3"], hash);
 
     let export = ["export", "-m", "1.gmat", "--arch", "generic", "--type", "f32", "-o", "m.gguf"];
-    lab.gmat(&export).fails(FAILED, &["the store needs plugin `half-rows`", "`0.1.0`", &hash]);
+    // Whatever has to read values says what it lacks; what does not, works without.
+    let needed = ["the store needs plugin `half-rows`", "`0.1.0`", &hash, "--plugin-dir"];
+    lab.gmat(&export).fails(FAILED, &needed);
+    for args in [
+        &["inspect", "1.gmat", "--histogram", "^w"][..],
+        &["compare", "1.gmat", "model.gmat"],
+        &["convert", "--input", "1.gmat", "--output", "numpy"],
+        &["import", "-m", "hf", "-o", "2.gmat", "--base", "1.gmat", "--block-format", "raw"],
+        &["verify", "1.gmat", "--source", "hf"],
+    ] {
+        lab.gmat(args).fails(FAILED, &needed);
+    }
+    lab.gmat(&["inspect", "1.gmat"]).ok();
+    lab.gmat(&["inspect", "1.gmat", "--histogram", "^x"]).ok();
+    lab.gmat(&["verify", "1.gmat"]).ok();
     lab.gmat(&[&export[..], &with].concat()).ok();
     let gguf = lab.gguf("m.gguf");
     let named = gguf.meta.value("gmat.plugin.half-rows.blake3").and_then(|value| value.as_str());

@@ -26,7 +26,7 @@ macro_rules! plugin {
     ) => {
         #[doc(hidden)]
         const _: () = {
-            use $crate::v1::calls;
+            use $crate::v1::{calls, text};
 
             const LIST: &[&str] = &[
                 "{\"abi\":1,\"name\":\"", $name, "\",\"version\":\"", $version,
@@ -53,7 +53,7 @@ macro_rules! plugin {
             /// Where the host finds the descriptor.
             #[cfg_attr(target_family = "wasm", unsafe(link_section = "gmat:plugin"))]
             #[used]
-            static DESCRIPTOR: [u8; calls::text_len(LIST)] = calls::text(LIST);
+            static DESCRIPTOR: [u8; text::text_len(LIST)] = text::text(LIST);
 
             /// Every type, as the host calls it by number.
             struct All;
