@@ -12,16 +12,17 @@ pub(crate) use self::gemma::{
 pub(crate) use self::hparams::{ClassDefaults, Epsilon, Hparams, MAX_LAYERS, MAX_WIDTH, bounded};
 pub(crate) use self::latent::{LATENT_ATTENTION, LATENT_KEYS_AND_VALUES, Latent, attention_scale};
 pub(crate) use self::left_out::dropped;
-pub(crate) use self::names::{
+pub(crate) use self::modules::{
     ATTENTION, BIASED_EMBEDDINGS, BIASED_NORMS, FEED_FORWARD, FUSED_FEED_FORWARD,
-    INTERLEAVED_ATTENTION, Leaves, Module, NORMS, Names, QK_NORMS, TIED_EMBEDDINGS, Target,
-    first_half, modules, second_half,
+    INTERLEAVED_ATTENTION, NORMS, QK_NORMS, TIED_EMBEDDINGS,
 };
+pub(crate) use self::names::{Leaves, Module, Names, Target, first_half, modules, second_half};
 pub(crate) use self::nomic::Nomic;
 pub(crate) use self::output::{no_output, write_factor, write_granite_factors};
 pub(crate) use self::plain::{FUSED_HEADS, Plain, only};
 pub(crate) use self::pooling::write_pooling;
-pub(crate) use self::rope::{Rope, Scaling, original_context};
+pub(crate) use self::rope::Rope;
+pub(crate) use self::scaling::{Scaling, original_context};
 pub(crate) use self::sliding::{Pattern, Sliding};
 pub(crate) use self::t5::T5;
 pub(crate) use self::wanted::{Wanted, wanted};
@@ -33,12 +34,14 @@ mod hparams;
 mod latent;
 mod left_out;
 mod long;
+mod modules;
 mod names;
 mod nomic;
 mod output;
 mod plain;
 mod pooling;
 mod rope;
+mod scaling;
 mod sliding;
 mod t5;
 mod wanted;

@@ -1,7 +1,7 @@
 //! What the types with blocks of 32 weights share when there is importance: the weights of the
 //! searches.
 
-use gmat_core::quant::importance_or_one;
+use gmat_core::quant::{Metric, importance_or_one};
 
 use crate::block32::LEN;
 use crate::lockstep::{self, Steps, sum_of_squares};
@@ -24,6 +24,23 @@ pub(crate) fn weigh<const N: usize>(
     let importance = lockstep::transpose(importance.as_flattened());
     let weights = lockstep::weigh(&steps, &importance, &[spread; N]);
     (steps, weights)
+}
+
+/// [`weigh`], or importance alone.
+#[inline(always)]
+pub(crate) fn weigh_for<const N: usize>(
+    metric: Metric,
+    x: &[[f32; LEN]],
+    importance: &[[f32; LEN]],
+    spread: f32,
+) -> (Steps<N, LEN>, Steps<N, LEN>) {
+    match metric {
+        Metric::Ggml => weigh(x, importance, spread),
+        Metric::Squares => {
+            let steps = lockstep::transpose(x.as_flattened());
+            (steps, lockstep::transpose(importance.as_flattened()))
+        }
+    }
 }
 
 /// The weights of [`weigh`] for a row; without importance all are 1.

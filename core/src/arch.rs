@@ -4,9 +4,11 @@ use crate::config::ModelConfig;
 use crate::error::{Error, Result, nearest};
 use crate::format::gguf::Meta;
 
+mod taken;
 mod view;
 
-pub use self::view::{Copy, Take, Taken, View};
+pub use self::taken::{Copy, Taken};
+pub use self::view::{Take, View};
 
 /// How sure a probe is that something is its own. Highest wins; a tie is an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -14,6 +14,7 @@ use crate::export::{Damage, Figures};
 use crate::pipeline::Budget;
 use crate::progress::Progress;
 use crate::registry::Registry;
+use crate::store::Store;
 
 /// One of the models.
 #[derive(Debug, Clone, Serialize)]
@@ -78,8 +79,9 @@ pub struct Compared {
 }
 
 impl Compared {
-    /// Reads both models once. Tensors are matched by name; if one is a store and the other a GGUF
-    /// file with other names, by what the store's tensors become in an export.
+    /// Reads both models once. Tensors are matched by name; if one is a GGUF file with other names
+    /// than the other, by what the other's tensors become in an export. For that, a checkpoint is
+    /// read twice.
     ///
     /// # Errors
     /// `Unsupported` if names have nothing in common; what reading says; `Cancelled`.
@@ -90,8 +92,27 @@ impl Compared {
         budget: Budget,
         progress: &mut dyn Progress,
     ) -> Result<Self> {
-        let pairing = Pairing::new(a, b, registry)?;
-        let (pairs, total) = measure(&pairing, a, b, registry, budget, progress)?;
+        // What becomes of a checkpoint in a GGUF file can be told of the store that it would be.
+        let checkpoint = match (a.is_checkpoint(), b.is_checkpoint()) {
+            (true, false) if b.is_gguf() => Some(a),
+            (false, true) if a.is_gguf() => Some(b),
+            _ => None,
+        };
+        let checkpoint = match checkpoint {
+            Some(side) if !Pairing::share_names(a, b)? => Some(side),
+            _ => None,
+        };
+        let folder =
+            checkpoint.map(|side| side.in_place(registry, budget, progress)).transpose()?;
+        let store = folder.as_ref().map(|folder| Store::open(folder)).transpose()?;
+        let store = store.map(|store| Side::store(String::new(), store));
+        let (from, to) = match &store {
+            Some(store) if a.is_checkpoint() => (store, b),
+            Some(store) => (a, store),
+            None => (a, b),
+        };
+        let pairing = Pairing::new(from, to, registry)?;
+        let (pairs, total) = measure(&pairing, from, to, registry, budget, progress)?;
         let Pairing { only_a, only_b, other_shape, .. } = pairing;
         let total = Figures::of(&total);
         Ok(Self { a: a.facts(), b: b.facts(), pairs, only_a, only_b, other_shape, total })

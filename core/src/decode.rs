@@ -51,24 +51,28 @@ pub(crate) struct Stored<'a> {
     pub(crate) base: Option<&'a [u8]>,
 }
 
-/// How rows of a tensor of the store become `f32`.
+/// How rows of a tensor of the store become the bytes that the source had.
 #[derive(Clone, Copy)]
-pub(crate) struct RowDecoder {
+pub(crate) struct Restorer {
     format: &'static dyn BlockFormat,
     /// Format of the base.
     base: Option<&'static dyn BlockFormat>,
-    elements: Elements,
 }
 
-impl RowDecoder {
+impl Restorer {
     /// For the rows of the tensor with that index, and of the one it differs from.
     ///
     /// # Errors
-    /// `Config` for an unknown block format; `Unsupported` for a quantized type without codec.
+    /// `Config` for an unknown block format.
     pub(crate) fn new(index: &Index, base: Option<&Index>, registry: &Registry) -> Result<Self> {
         let format = registry.block(&index.format)?;
         let base = base.map(|base| registry.block(&base.format)).transpose()?;
-        Ok(Self { format, base, elements: Elements::new(index.dtype, registry)? })
+        Ok(Self { format, base })
+    }
+
+    /// Whether what comes out is what the source had.
+    pub(crate) fn is_lossless(self) -> bool {
+        self.format.is_lossless()
     }
 
     /// Appends the source bytes of a row group.
@@ -91,10 +95,41 @@ impl RowDecoder {
             _ => Err(Error::shape("rows and those that they differ from do not belong together")),
         }
     }
+}
+
+/// How rows of a tensor of the store become `f32`.
+#[derive(Clone, Copy)]
+pub(crate) struct RowDecoder {
+    restorer: Restorer,
+    elements: Elements,
+}
+
+impl RowDecoder {
+    /// For the rows of the tensor with that index, and of the one it differs from.
+    ///
+    /// # Errors
+    /// `Config` for an unknown block format; `Unsupported` for a quantized type without codec.
+    pub(crate) fn new(index: &Index, base: Option<&Index>, registry: &Registry) -> Result<Self> {
+        let restorer = Restorer::new(index, base, registry)?;
+        Ok(Self { restorer, elements: Elements::new(index.dtype, registry)? })
+    }
+
+    /// Appends the source bytes of a row group.
+    ///
+    /// # Errors
+    /// As [`BlockFormat::restore`].
+    pub(crate) fn source(
+        self,
+        stored: Stored<'_>,
+        shape: GroupShape,
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
+        self.restorer.source(stored, shape, out)
+    }
 
     /// Whether [`Self::restore`] gives back what the source had.
     pub(crate) fn is_lossless(self) -> bool {
-        self.format.is_lossless()
+        self.restorer.is_lossless()
     }
 
     /// The blocks of a row group of a quantized tensor, as they were in the source; `out` has exactly
@@ -127,8 +162,8 @@ impl RowDecoder {
         shape: GroupShape,
         out: &mut [f32],
     ) -> Result<()> {
-        if self.elements.quant.is_none() && self.base.is_none() {
-            return self.format.decode(stored.own, shape, out);
+        if self.elements.quant.is_none() && self.restorer.base.is_none() {
+            return self.restorer.format.decode(stored.own, shape, out);
         }
         let mut source = Vec::new();
         self.source(stored, shape, &mut source)?;

@@ -7,6 +7,7 @@ mod encode;
 mod fingerprint;
 mod finished;
 mod hash;
+mod in_place;
 mod map;
 mod record;
 
@@ -20,6 +21,7 @@ use std::ops::Range;
 use uuid::Uuid;
 
 pub(crate) use self::fingerprint::Fingerprint;
+pub(crate) use self::in_place::InPlace;
 
 use self::base::{Base, BaseStore};
 use self::encode::{Encoded, encode, group_shape};
@@ -215,11 +217,6 @@ impl<'a> ImportPlan<'a> {
         let places = &places;
         notify(progress, Event::Start { tensors: self.items.len(), bytes: self.source_bytes()? })?;
         let finished = self.finished(existing, budget, progress)?;
-        let found = finished.iter().flatten().count();
-        if found > 0 {
-            let text = format!("{found} of {} tensors are there already", self.items.len());
-            notify(progress, Event::Note(&text))?;
-        }
         let finished_of = |unit: &Unit| finished.get(unit.item).and_then(Option::as_ref);
         let hasher = RefCell::new(SourceHash::default());
         let hashes = RefCell::new(BTreeMap::new());

@@ -63,6 +63,13 @@ pub fn read_small(files: &dyn Files, name: &str) -> Result<Option<Vec<u8>>> {
     Ok(Some(files.read(name, 0..len)?.as_ref().as_ref().to_vec()))
 }
 
+/// Whether a name that a file of somebody else gives is that of a file in the same folder, on any
+/// system: separators and drives of Windows count, too.
+#[must_use]
+pub(crate) fn is_file_name(name: &str) -> bool {
+    !matches!(name, "" | "." | "..") && !name.contains(['/', '\\', ':', '\0'])
+}
+
 /// Exactly `len` bytes at `offset`, owned.
 ///
 /// # Errors
@@ -135,5 +142,20 @@ pub trait Sink {
     fn checkpoint(&mut self, line: &str) -> Result<()> {
         let _ = line;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_names_stay_in_their_folder() {
+        for name in ["", ".", "..", "../x", "/x", "a/b", r"..\x", "C:x", "a\0b"] {
+            assert!(!is_file_name(name), "{name:?}");
+        }
+        for name in ["a.safetensors", "...", "~", "a b"] {
+            assert!(is_file_name(name), "{name}");
+        }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::marker::PhantomData;
 
+use serde::Serialize;
+
 use crate::convert::first_non_finite;
 use crate::error::{Error, Result};
 use crate::plugin::Plugin;
@@ -44,11 +46,34 @@ pub enum Search {
     Standard,
     /// A joint search from there on, in the same layout and never worse under
     /// [`QuantType::weights`].
-    Trellis {
-        /// Price of differences between scales of neighbouring groups, in hundredths of the mean
-        /// error of a group per step of the scale.
-        lambda: f32,
-    },
+    Trellis(Goal),
+}
+
+/// What [`Search::Trellis`] looks for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Goal {
+    /// Price of differences between scales of neighbouring groups, in hundredths of the mean
+    /// error of a group per step of the scale.
+    pub lambda: f32,
+    /// How much errors count.
+    pub metric: Metric,
+}
+
+impl Goal {
+    /// What exports look for unless told otherwise.
+    pub const USUAL: Self = Self { lambda: 0.3, metric: Metric::Ggml };
+}
+
+/// How much the squared error of a weight counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Metric {
+    /// As in ggml's own search for the type: most give large weights more than small ones.
+    #[default]
+    Ggml,
+    /// All weights alike but for their importance, which makes the error itself smallest. Not that of
+    /// what models compute: for types of few bits it makes them worse.
+    Squares,
 }
 
 /// One GGUF tensor type, or another way to fill one. Called once per group of rows.
@@ -132,9 +157,10 @@ pub trait RowKernel: Sync + 'static {
 
     /// Improves a row that [`Self::quantize_row`] has filled, see [`Search::Trellis`]: a block is
     /// replaced only by one with less weighted error. Types without a search leave it as it is.
-    fn improve_row(_x: &[f32], _importance: Option<&[f32]>, _lambda: f32, _out: &mut [u8]) {}
+    fn improve_row(_x: &[f32], _importance: Option<&[f32]>, _goal: Goal, _out: &mut [u8]) {}
 
-    /// How much the squared error of each element of a row counts, see [`QuantType::weights`].
+    /// How much the squared error of each element of a row counts under [`Metric::Ggml`], see
+    /// [`QuantType::weights`].
     fn weigh_row(_x: &[f32], importance: Option<&[f32]>, out: &mut [f32]) {
         importance_or_one(importance, out);
     }
@@ -181,8 +207,8 @@ impl<K: RowKernel> QuantType for RowWise<K> {
         refuse_non_finite(values, cx.cols)?;
         for (index, (row, out)) in values.chunks(cx.cols).zip(out.chunks_mut(row_len)).enumerate() {
             K::quantize_row(row, cx.importance, out);
-            if let Search::Trellis { lambda } = cx.search {
-                K::improve_row(row, cx.importance, lambda, out);
+            if let Search::Trellis(goal) = cx.search {
+                K::improve_row(row, cx.importance, goal, out);
             }
             // Without an early exit first: that vectorizes, and almost every row passes.
             let blocks = out.chunks_exact(K::BYTES);
@@ -217,7 +243,12 @@ impl<K: RowKernel> QuantType for RowWise<K> {
             )));
         }
         for (row, out) in values.chunks(cx.cols).zip(out.chunks_mut(cx.cols)) {
-            K::weigh_row(row, cx.importance, out);
+            match cx.search {
+                Search::Trellis(Goal { metric: Metric::Squares, .. }) => {
+                    importance_or_one(cx.importance, out);
+                }
+                Search::Trellis(_) | Search::Standard => K::weigh_row(row, cx.importance, out),
+            }
         }
         Ok(())
     }

@@ -1,15 +1,15 @@
 //! The store as a whole: `metadata.json`, `tokens.bin` and one file per tensor.
 
 mod base;
+mod finished;
 mod flatten;
-
 mod source_keys;
 mod sums;
 
 pub use self::base::{FromBase, MadeAgainst};
 pub(crate) use self::base::{Location, Rows};
-pub use self::flatten::flatten;
-
+pub(crate) use self::finished::finished_files;
+pub use self::flatten::Flattening;
 pub use self::source_keys::SOURCE_KEYS;
 pub(crate) use self::source_keys::write_source_keys;
 pub(crate) use self::sums::{ToCheck, check_groups};

@@ -107,6 +107,14 @@ pub(crate) struct Flatten {
     /// Output folder; gets a `model.gmat`, or is one if its name ends in `.gmat`
     #[arg(short, long, value_name = "DIR")]
     pub(crate) output: PathBuf,
+
+    /// Start over, whatever an interrupted run of this output has finished
+    #[arg(long)]
+    pub(crate) restart: bool,
+
+    /// Begin even if the store may not fit on the disk
+    #[arg(long)]
+    pub(crate) ignore_space: bool,
 }
 
 /// List everything this program knows: block formats, quantization types, recipes, architectures,
@@ -334,6 +342,11 @@ pub(crate) struct Export {
     #[arg(long, value_name = "FLOAT")]
     pub(crate) trellis_lambda: Option<f64>,
 
+    /// What trellis makes smallest; overrides the config: `ggml` (errors weighted as ggml does, closest
+    /// to what the model computed) or `squares` (the plain error) [default: ggml]
+    #[arg(long, value_name = "METRIC")]
+    pub(crate) trellis_metric: Option<String>,
+
     /// Treat the model as this architecture
     #[arg(long, value_name = "NAME")]
     pub(crate) arch: Option<String>,
@@ -466,6 +479,7 @@ pub(crate) struct Inspect {
 #[command(after_help = "Examples:
   gmat verify ./output/model.gmat
   gmat verify ./output/model.gmat --source ./llama-7b/
+  gmat verify ./finetune/model.gmat --base /mnt/models/base/model.gmat
   gmat verify model-q4.gguf
   gmat verify model-q4.gguf --source ./output/model.gmat
   gmat verify model-q4.gguf --json | jq .differences
@@ -483,6 +497,11 @@ pub(crate) struct Verify {
     /// With --source, the export config of a GGUF file that has no manifest
     #[arg(short, long, value_name = "FILE", requires = "source")]
     pub(crate) config: Option<PathBuf>,
+
+    /// Base of the store that is verified, or is the source, if that is not where it was. Without its
+    /// base, source hashes of tensors that are stored as differences are not checked
+    #[arg(long, value_name = "STORE")]
+    pub(crate) base: Option<PathBuf>,
 
     /// The manifest of a GGUF file, if it is not beside it
     #[arg(long, value_name = "FILE")]
@@ -510,6 +529,11 @@ pub(crate) struct Compare {
 
     /// The other one
     pub(crate) b: PathBuf,
+
+    /// Base of a store, if that is not where it was; repeatable, each store takes the one that is its
+    /// own
+    #[arg(long, value_name = "STORE")]
+    pub(crate) base: Vec<PathBuf>,
 
     /// One JSON object instead of a table
     #[arg(long)]

@@ -6,6 +6,7 @@ pub(crate) use self::store::StagedFolder;
 
 mod arrays;
 mod files;
+mod folder;
 mod room;
 mod store;
 
@@ -44,11 +45,6 @@ fn failed(doing: &str, path: &Path, error: io::Error) -> Error {
     Error::io(format!("cannot {doing} `{}`", path.display()), error).with_hint(hint)
 }
 
-/// Whether an error of the system says that there is no room.
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}
-
 /// Whether the same run may succeed later: it was stopped, or the system had no room.
 fn may_go_on(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Cancelled | ErrorKind::Io)
@@ -83,13 +79,13 @@ struct Open {
 }
 
 /// Creates a file of a folder, and the folders in its name.
-fn create_in(folder: &Path, name: &str) -> Result<Open> {
+fn create_in(folder: &Path, name: &str, room: &Room) -> Result<Open> {
     let path = folder.join(name);
     if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).map_err(|e| failed("create", parent, e))?;
+        fs::create_dir_all(parent).map_err(|e| room.told("create", parent, e))?;
     }
     let file = OpenOptions::new().write(true).create(true).truncate(true).open(&path);
-    let file = file.map_err(|e| failed("create", &path, e))?;
+    let file = file.map_err(|e| room.told("create", &path, e))?;
     Ok(Open { path, file })
 }
 
@@ -130,10 +126,7 @@ pub(crate) fn remove_empty(from: &Path, topmost: Option<&PathBuf>) {
 
 impl Open {
     fn append(&mut self, bytes: &[u8], room: &mut Room) -> Result<()> {
-        self.file.write_all(bytes).map_err(|error| match is_full(&error) {
-            true => failed("write", &self.path, error).and_hint(&room.missing()),
-            false => failed("write", &self.path, error),
-        })?;
+        self.file.write_all(bytes).map_err(|error| room.told("write", &self.path, error))?;
         room.add(bytes.len());
         Ok(())
     }

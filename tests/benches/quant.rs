@@ -8,7 +8,7 @@ use std::io::{self, Write as _};
 use std::time::{Duration, Instant};
 
 use gmat_core::Registry;
-use gmat_core::quant::{Need, QuantCx, QuantType, Search};
+use gmat_core::quant::{Goal, Need, QuantCx, QuantType, Search};
 use gmat_tests::golden_input::{Big, big_importance};
 
 const ROWS: u64 = 64;
@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             continue;
         }
         write!(out, "{:<9}", q.name())?;
-        for search in [Search::Standard, Search::Trellis { lambda: 0.3 }] {
+        for search in [Search::Standard, Search::Trellis(Goal::USUAL)] {
             let none = (q.importance() != Need::Required).then(|| quantize(*q, &x, None, search));
             let with = (q.importance() != Need::Ignored)
                 .then(|| quantize(*q, &x, Some(&importance), search));

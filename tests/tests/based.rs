@@ -141,12 +141,12 @@ fn fine_tune(folder: &Path, from: usize) {
     fs::write(folder.join("tiny_llm.safetensors"), safetensors(&file)).unwrap();
 }
 
-fn metadata(store: &Path) -> Metadata {
+pub(crate) fn metadata(store: &Path) -> Metadata {
     Metadata::parse(&fs::read(store.join("metadata.json")).unwrap()).unwrap()
 }
 
 /// `base` and `tuned`, a fine-tune of it from block 2 on, both as SafeTensors; `base/model.gmat`.
-fn family(format: &str) -> TempDir {
+pub(crate) fn family(format: &str) -> TempDir {
     let dir = TempDir::new().unwrap();
     let at = dir.path();
     fine_tune(&at.join("hf/tuned"), 2);

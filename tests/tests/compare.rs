@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::support::{gmat, hinted, stored};
+use crate::support::{f32s, gmat, hinted, safetensors, stored};
 
 const INPUT: i32 = 3;
 
@@ -66,5 +66,24 @@ fn models_of_all_kinds() {
         assert!(table.contains(part), "{table}");
     }
     assert!(fs::read_to_string(at.join("c.html")).unwrap().contains("<svg"));
-    hinted(gmat(at, &["compare", "hf", "q4.gguf"]), INPUT, &["no tensor", "import"]);
+
+    // A checkpoint is what the store would be that a `raw` import makes of it.
+    for pair in [["hf", "q4.gguf"], ["q4.gguf", "hf"]] {
+        let (found, of_store) = (compare(pair[0], pair[1]), {
+            let store = |path: &str| path.replace("hf", "raw.gmat");
+            compare(&store(pair[0]), &store(pair[1]))
+        });
+        assert_eq!(found["pairs"], of_store["pairs"]);
+        assert_eq!(found["total"], of_store["total"]);
+        let side = if pair[0] == "hf" { "a" } else { "b" };
+        assert_eq!(found[side]["format"], "SafeTensors");
+        for key in ["only_a", "only_b", "other_shape"] {
+            assert_eq!(found[key], json!([]), "{key}");
+        }
+    }
+    let other = safetensors(&[("x", "F32", vec![8, 8], f32s(64))]);
+    fs::create_dir(at.join("other")).unwrap();
+    fs::write(at.join("other/model.safetensors"), other).unwrap();
+    hinted(gmat(at, &["compare", "other", "q4.gguf"]), INPUT, &["architecture"]);
+    hinted(gmat(at, &["compare", "other", "hf"]), INPUT, &["no tensor"]);
 }

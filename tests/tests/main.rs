@@ -10,6 +10,7 @@
 mod advice;
 mod arch;
 mod based;
+mod based_verify;
 mod block_lanes;
 mod block_laws;
 mod compare;
@@ -28,6 +29,7 @@ mod importance;
 mod inspect;
 mod lossless;
 mod models;
+mod names;
 mod oracle;
 mod plugins;
 mod quant_golden;

@@ -1,7 +1,7 @@
 //! Laws of trellis mode, for every registered quantization type.
 
 use gmat_core::Registry;
-use gmat_core::quant::{Need, QuantCx, QuantType, Search};
+use gmat_core::quant::{Goal, Metric, Need, QuantCx, QuantType, Search};
 use gmat_tests::golden_input::{Big, big_importance, wild, wild_importance};
 
 /// Whole blocks of every type, and not as many as are worked on side by side.
@@ -13,7 +13,12 @@ const SEARCHED: &[&str] = &[
     "q8_0",
 ];
 
-const DEFAULT: Search = Search::Trellis { lambda: 0.3 };
+const DEFAULT: Search = trellis(0.3, Metric::Ggml);
+const SQUARES: Search = trellis(0.3, Metric::Squares);
+
+const fn trellis(lambda: f32, metric: Metric) -> Search {
+    Search::Trellis(Goal { lambda, metric })
+}
 
 fn types() -> Vec<&'static dyn QuantType> {
     let registry = Registry::builtin(gmat_codecs::link()).expect("all codecs are linked");
@@ -92,10 +97,16 @@ fn dequantize(q: &dyn QuantType, bytes: &[u8], elems: usize) -> Vec<f32> {
     out
 }
 
-/// The weighted error of each block.
-fn errors(q: &dyn QuantType, x: &[f32], importance: Option<&[f32]>, bytes: &[u8]) -> Vec<f64> {
+/// The weighted error of each block, by what the search looks at.
+fn errors(
+    q: &dyn QuantType,
+    x: &[f32],
+    importance: Option<&[f32]>,
+    search: Search,
+    bytes: &[u8],
+) -> Vec<f64> {
     let mut weights = vec![f32::NAN; x.len()];
-    let cx = QuantCx { search: DEFAULT, ..QuantCx::standard(COLS, importance) };
+    let cx = QuantCx { search, ..QuantCx::standard(COLS, importance) };
     q.weights(x, &cx, &mut weights).expect("lengths fit");
     let back = dequantize(q, bytes, x.len());
     let error = |at: usize| {
@@ -120,17 +131,20 @@ fn no_block_is_worse_than_in_standard_mode() {
                 let what =
                     format!("{}, {name}, importance {:?}", q.name(), importance.map(|i| i[0]));
                 let standard = quantize(q, &x, importance, Search::Standard);
-                let trellis = quantize(q, &x, importance, DEFAULT);
-                assert_eq!(standard.is_some(), trellis.is_some(), "{what}");
-                let (Some(standard), Some(trellis)) = (standard, trellis) else {
-                    continue;
-                };
-                let back = dequantize(q, &trellis, x.len());
-                assert!(back.iter().all(|v| v.is_finite()), "{what}");
-                let before = errors(q, &x, importance, &standard);
-                let after = errors(q, &x, importance, &trellis);
-                for (block, (before, after)) in before.iter().zip(&after).enumerate() {
-                    assert!(after <= before, "{what}, block {block}: {before:e} became {after:e}");
+                for search in [DEFAULT, SQUARES] {
+                    let what = format!("{what}, {search:?}");
+                    let trellis = quantize(q, &x, importance, search);
+                    assert_eq!(standard.is_some(), trellis.is_some(), "{what}");
+                    let (Some(standard), Some(trellis)) = (&standard, trellis) else {
+                        continue;
+                    };
+                    let back = dequantize(q, &trellis, x.len());
+                    assert!(back.iter().all(|v| v.is_finite()), "{what}");
+                    let before = errors(q, &x, importance, search, standard);
+                    let after = errors(q, &x, importance, search, &trellis);
+                    for (block, (before, after)) in before.iter().zip(&after).enumerate() {
+                        assert!(after <= before, "{what}, block {block}: {before:e}, {after:e}");
+                    }
                 }
             }
         }
@@ -143,12 +157,14 @@ fn normal_values_gain() {
     let usual = big_importance(COLS as u64);
     for q in types().into_iter().filter(|q| SEARCHED.contains(&q.name())) {
         for importance in [None, Some(&usual[..])] {
-            let total = |search| {
-                let bytes = quantize(q, &x, importance, search).expect("normal values are fine");
-                errors(q, &x, importance, &bytes).iter().sum::<f64>()
-            };
-            let (before, after) = (total(Search::Standard), total(DEFAULT));
-            assert!(after < 0.995 * before, "{}: {before:e} became {after:e}", q.name());
+            for goal in [DEFAULT, SQUARES] {
+                let total = |search| {
+                    let bytes = quantize(q, &x, importance, search).expect("values are fine");
+                    errors(q, &x, importance, goal, &bytes).iter().sum::<f64>()
+                };
+                let (before, after) = (total(Search::Standard), total(goal));
+                assert!(after < 0.995 * before, "{}, {goal:?}: {before:e}, {after:e}", q.name());
+            }
         }
     }
 }
@@ -160,11 +176,11 @@ fn no_lambda_makes_it_worse_or_unsound() {
     for q in types() {
         let importance = (q.importance() != Need::Ignored).then_some(&usual[..]);
         let standard = quantize(q, &x, importance, Search::Standard).expect("values are fine");
-        let before = errors(q, &x, importance, &standard);
+        let before = errors(q, &x, importance, DEFAULT, &standard);
         for lambda in [0.0, -1.0, 1e-3, 1.0, 100.0, 1e30, f32::INFINITY, f32::NAN] {
-            let search = Search::Trellis { lambda };
+            let search = trellis(lambda, Metric::Ggml);
             let trellis = quantize(q, &x, importance, search).expect("values are fine");
-            let after = errors(q, &x, importance, &trellis);
+            let after = errors(q, &x, importance, DEFAULT, &trellis);
             let worse = before.iter().zip(&after).any(|(before, after)| after > before);
             assert!(!worse, "{} with lambda {lambda}", q.name());
         }

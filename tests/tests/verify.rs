@@ -90,13 +90,13 @@ fn every_bit_of_a_store_counts() {
     for format in ["raw", "B8x8", "DualRow16x4"] {
         let dir = small(format);
         let mut files = memory(&dir.path().join("model.gmat"));
-        let good = verify_store(&files, &registry, BUDGET, &mut Silent).unwrap();
+        let good = verify_store(&files, None, &registry, BUDGET, &mut Silent).unwrap();
         assert_eq!(good.differences, []);
         assert_eq!(good.files, files.files.len());
         export_all(&files, &registry).unwrap();
         for number in 0..flips() {
             let (name, at, bit) = flip(&mut files, number);
-            let found = verify_store(&files, &registry, BUDGET, &mut Silent).unwrap();
+            let found = verify_store(&files, None, &registry, BUDGET, &mut Silent).unwrap();
             let names = found.differences.iter().any(|difference| difference.file == name);
             assert!(names, "{format}: bit {bit} of byte {at} of {name}: {:?}", found.differences);
             assert!(export_all(&files, &registry).is_err(), "{format}: byte {at} of {name}");
@@ -150,9 +150,15 @@ fn a_store_is_what_its_model_makes() {
     let dir = small("B8x8");
     let at = dir.path();
     assert!(verify(at, &["model.gmat"]).ok().stdout.contains("Nothing differs"));
-    let ran = verify(at, &["model.gmat", "--source", "hf", "--json"]).ok();
-    let found: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let facts = |args: &[&str]| -> Value {
+        serde_json::from_str(&verify(at, &[args, &["--json"]].concat()).ok().stdout).unwrap()
+    };
+    let (alone, found) = (facts(&["model.gmat"]), facts(&["model.gmat", "--source", "hf"]));
     assert_eq!((&found["ok"], &found["kind"]), (&true.into(), &"store".into()));
+    // Files that are compared with the source, too, count once.
+    for key in ["files", "tensors", "bytes"] {
+        assert_eq!(found[key], alone[key], "{key}");
+    }
 
     // A weight of one tensor, changed in the model.
     let weights = at.join("hf/model.safetensors");
@@ -196,8 +202,10 @@ fn a_gguf_is_what_its_store_makes() {
         &["--type", "q4_0", "--no-tokenizer", "--arch", "qwen3"],
     ] {
         export(args);
-        with_source("m.gguf").ok();
-        verify(at, &["m.gguf"]).ok();
+        // What is compared with the source, too, counts once.
+        let alone = verify(at, &["m.gguf"]).ok().stdout;
+        let compared = with_source("m.gguf").ok().stdout;
+        assert_eq!(alone.lines().next(), compared.lines().next());
     }
     export(&["--type", "q8_0", "--shard-size", "150KB"]);
     with_source("m-00002-of-00002.gguf").ok();

@@ -128,6 +128,7 @@ fn config(store: &Store<'_>, options: &ExportOptions, registry: &Registry) -> Re
     config.shard_size = given.shard_size;
     config.quantization.scale_optimization = given.quantization.scale_optimization;
     config.quantization.trellis_lambda = given.quantization.trellis_lambda;
+    config.quantization.trellis_metric = given.quantization.trellis_metric;
     Ok(config)
 }
 

@@ -48,7 +48,23 @@ impl DeepSeek {
     fn hparams(config: &ModelConfig) -> Result<Hparams> {
         Computes::EXPERTS.check(config, "deepseek")?;
         decoder::only(config, "deepseek", &[("norm_topk_prob", false), ("attention_bias", false)])?;
-        Hparams::read(config, &CLASS)
+        Experts::in_every_layer(config, "deepseek")?;
+        let other = |key: &str, value: &str| {
+            Error::unsupported(format!(
+                "`{key}` in {} is {value}, which runtimes do not compute for `deepseek`",
+                config.place_of(&[key])
+            ))
+        };
+        let hparams = Hparams::read(config, &CLASS)?;
+        if hparams.experts.as_ref().is_some_and(Experts::is_sigmoid) {
+            return Err(other("scoring_func", "`sigmoid`"));
+        }
+        match config.f64(&["routed_scaling_factor"])? {
+            Some(factor) if factor != 1.0 => {
+                Err(other("routed_scaling_factor", &factor.to_string()))
+            }
+            _ => Ok(hparams),
+        }
     }
 
     /// How many layers are dense, from the first one on.

@@ -62,6 +62,7 @@ impl DeepSeek2 {
     fn hparams(config: &ModelConfig) -> Result<Hparams> {
         Computes::EXPERTS.check(config, "deepseek2")?;
         decoder::only(config, "deepseek2", &[("attention_bias", false)])?;
+        Experts::in_every_layer(config, "deepseek2")?;
         let hparams = Hparams::read(config, &CLASS)?;
         let latent = Some(Latent::read(config)?);
         Ok(Hparams { kv_heads: 1, head_dim_stated: false, latent, ..hparams })

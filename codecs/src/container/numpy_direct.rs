@@ -9,8 +9,9 @@
 //! ```
 //! The definition is `numpy.lib.format`, "Format Version 1.0".
 //!
-//! Accepted name: `numpy-direct`. A file is called after its tensor, with `_` for `.` and `/`. Limits:
-//! names that are longer than file names may be, or hold a zero.
+//! Accepted name: `numpy-direct`. A file is called after its tensor, with `_` for `.`, `/` and `\`.
+//! Limits: names that are longer than file names may be, hold a zero, or are devices on Windows; and
+//! those that differ in nothing but upper and lower case, which many file systems take for the same.
 
 use gmat_core::container::{ArrayInfo, Container, Loader, Packing, Transform, numpy_name};
 use gmat_core::{DType, Error, Result};
@@ -60,12 +61,15 @@ impl Container for NumpyDirect {
             Err(Error::unsupported(format!("no file can be called after `{tensor}`: {why}"))
                 .with_hint("choose --format msgpack or jax-pickle, which take any name"))
         };
-        let key = tensor.replace(['.', '/'], "_");
+        let key = tensor.replace(['.', '/', '\\'], "_");
         if key.contains('\0') {
             return refused("it holds a zero");
         }
         if key.len() + SUFFIX.len() > LONGEST_NAME {
             return refused(&format!("it has {} bytes", key.len()));
+        }
+        if is_device(&key) {
+            return refused("Windows has a device of that name, whatever the suffix");
         }
         Ok(key)
     }
@@ -114,6 +118,17 @@ impl Container for NumpyDirect {
     fn end(&self) -> &'static [u8] {
         b""
     }
+}
+
+/// Whether Windows takes a name for that of a device ("Naming Files, Paths, and Namespaces").
+fn is_device(name: &str) -> bool {
+    // A device stays one with spaces behind it, or the name of a stream.
+    let name =
+        name.split(':').next().unwrap_or_default().trim_end_matches(' ').to_ascii_uppercase();
+    let numbered = ["COM", "LPT"].iter().find_map(|device| name.strip_prefix(device));
+    let digits = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "\u{b9}", "\u{b2}", "\u{b3}"];
+    ["CON", "PRN", "AUX", "NUL"].contains(&name.as_str())
+        || numbered.is_some_and(|number| digits.contains(&number))
 }
 
 /// The type string of NumPy's array interface.
@@ -166,5 +181,12 @@ mod tests {
         assert!(NumpyDirect.key(&"x".repeat(251)).is_ok());
         assert!(NumpyDirect.key(&"x".repeat(252)).is_err());
         assert!(NumpyDirect.key("a\0b").is_err());
+        assert_eq!(NumpyDirect.key(r"..\x").unwrap(), "___x");
+        for device in ["CON", "nul", "Aux ", "com1", "LPT²", "prn:x"] {
+            assert!(NumpyDirect.key(device).is_err(), "{device}");
+        }
+        for plain in ["CON.weight", "console", "com", "com10", "a:0"] {
+            assert!(NumpyDirect.key(plain).is_ok(), "{plain}");
+        }
     }
 }

@@ -9,7 +9,9 @@ use gmat_core::config::ModelConfig;
 use gmat_core::error::Result;
 
 use super::Hparams;
-use super::names::{EMBEDDINGS, Leaves, Module, Target};
+use super::modules::EMBEDDINGS;
+use super::names::Module;
+use super::wanted::{Tables, Wanted};
 
 /// What a model of these sizes has: the usual modules outside the layers, then those of `layered` in
 /// each layer. The modules named in `biases` need their bias, the others may have one.
@@ -25,7 +27,7 @@ pub(crate) fn expected(
     Needs { biases, ..Needs::of(layered) }.list(config, hparams)
 }
 
-/// What runtimes need of a model.
+/// What runtimes need of a model whose layers are all alike.
 pub(crate) struct Needs<'a> {
     /// Modules outside the layers.
     pub(crate) global: &'a [&'a [Module]],
@@ -56,31 +58,20 @@ impl<'a> Needs<'a> {
     /// # Errors
     /// `Malformed` if `vocab_size` is not a number.
     pub(crate) fn list(&self, config: &ModelConfig, hparams: &Hparams) -> Result<Vec<Expected>> {
-        let vocabulary = config.u64(&["vocab_size"])?;
-        let mut out = Vec::new();
-        let mut add = |prefix: &str, module: &Module| {
-            for Target { name: target, .. } in module.targets {
-                let usual = || usual(module.source, target, hparams, vocabulary);
-                let Some(dims) = (self.shape)(target, hparams).or_else(usual) else { continue };
-                let name = |leaf: &str| format!("{prefix}{target}.{leaf}");
-                let optional = self.optional.contains(target);
-                if module.leaves == Leaves::WeightAndBias {
-                    out.push(Expected {
-                        name: name("bias"),
-                        dims: dims.first().copied().into_iter().collect(),
-                        optional: !self.biases.contains(target),
-                    });
-                }
-                out.push(Expected { name: name("weight"), dims, optional });
-            }
+        let tables = Tables {
+            prefix: "blk",
+            global: self.global,
+            layered: self.layered,
+            optional: self.optional,
         };
-        self.global.iter().flat_map(|table| table.iter()).for_each(|module| add("", module));
-        for layer in 0..hparams.layers {
-            let prefix = format!("blk.{layer}.");
-            let modules = self.layered.iter().flat_map(|table| table.iter());
-            modules.for_each(|module| add(&prefix, module));
-        }
-        Ok(out)
+        tables.list(config, hparams, |_, target| {
+            match ((self.shape)(target, hparams), self.biases.contains(&target)) {
+                (None, false) => Wanted::Usual,
+                (None, true) => Wanted::WithBias,
+                (Some(dims), false) => Wanted::Of(dims),
+                (Some(dims), true) => Wanted::WithBiasOf(dims),
+            }
+        })
     }
 }
 

@@ -71,6 +71,11 @@ impl Experts {
         self.gating.is_some()
     }
 
+    /// Whether the config says that sigmoid makes weights of the router's outputs.
+    pub(crate) fn is_sigmoid(&self) -> bool {
+        self.gating == Some(Self::SIGMOID)
+    }
+
     /// The number of experts; 0 for a dense model.
     ///
     /// # Errors
@@ -140,6 +145,21 @@ impl Experts {
             "`first_k_dense_replace` in {} is {dense}, but `num_hidden_layers` is {layers}",
             config.place_of(&key)
         )))
+    }
+
+    /// Refuses mixtures in which layers behind the dense ones have no experts.
+    ///
+    /// # Errors
+    /// `Unsupported`, naming the key; `Malformed` if it is no number.
+    pub(crate) fn in_every_layer(config: &ModelConfig, arch: &str) -> Result<()> {
+        const KEY: [&str; 1] = ["moe_layer_freq"];
+        match config.u64(&KEY)? {
+            None | Some(1) => Ok(()),
+            Some(other) => Err(Error::unsupported(format!(
+                "`moe_layer_freq` in {} is {other}: runtimes look for experts in every layer behind the dense ones for `{arch}`",
+                config.place_of(&KEY)
+            ))),
+        }
     }
 
     /// Writes how many experts see every token, and how the outputs of the others are weighed.

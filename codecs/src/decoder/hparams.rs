@@ -139,7 +139,7 @@ impl Hparams {
     /// # Errors
     /// `Unsupported` if the heads are not.
     pub(crate) fn with_plain_heads(self, config: &ModelConfig, arch: &str) -> Result<Self> {
-        if self.heads * self.head_dim != self.embedding {
+        if self.heads.checked_mul(self.head_dim) != Some(self.embedding) {
             return Err(Error::unsupported(format!(
                 "`head_dim` in {} is {}: runtimes know only `hidden_size` / `num_attention_heads` for `{arch}`",
                 config.place_of(&["head_dim"]),

@@ -1,6 +1,7 @@
 //! Nomic's BERT, with and without experts.
 //!
-//! Names of tensors and keys of the config: the model class that comes with `nomic-embed-text`.
+//! Names of tensors and keys of the config: the model class that comes with `nomic-embed-text`; the
+//! class of the `transformers` library has other keys, but saves the same names.
 
 use gmat_core::arch::{Dim, Expected, Placement, View};
 use gmat_core::config::ModelConfig;
@@ -12,18 +13,19 @@ use super::names::{Leaves, Module, Names, Target, modules};
 use super::plain::{Plain, only};
 use super::pooling::write_pooling;
 use super::wanted::{Wanted, wanted};
-use super::{Epsilon, Experts, Hparams, Rope};
+use super::{Epsilon, Experts, Hparams, Rope, key_only_rope};
 
 const PLAIN: Plain = Plain {
-    context: &["n_positions"],
-    default_context: None,
+    context: &["max_position_embeddings", "n_positions"],
+    default_context: Some(2048),
     growth: None,
     epsilon: Epsilon::Layer(1e-12),
     causal: false,
 };
 
-/// The base of rotary embeddings where the config does not say it.
-const THETA: f64 = 10_000.0;
+/// The base of rotary embeddings where the config does not say it: of the class that comes with the
+/// models, and of that of the library.
+const THETA: [f64; 2] = [10_000.0, 1_000.0];
 
 const NAMES: Names = Names {
     layers: "encoder.layers",
@@ -99,6 +101,11 @@ impl Nomic {
             Some(other) if other != activation => return refuse("activation_function", other),
             _ => {}
         }
+        // What the library calls the activation of a gated network.
+        match config.str(&["hidden_act"])? {
+            Some(other) if other != "silu" || experts => return refuse("hidden_act", other),
+            _ => {}
+        }
         let switches = [
             ("causal", false),
             ("prenorm", false),
@@ -116,20 +123,26 @@ impl Nomic {
             return refuse("rotary_emb_scale_base", "not null");
         }
         let hparams = PLAIN.read(config)?;
-        // What the published models were trained for, which their configs overstate.
+        // What the published models were trained for, which `n_positions` overstates.
         let trained = config.u64(&["max_trained_positions"])?.unwrap_or(2048);
+        let overstates = config.value(&["max_position_embeddings"]).is_none()
+            && config.value(&["n_positions"]).is_some();
         let context = match (hparams.context, trained) {
-            (8192, 2048) => 2048,
-            (2048, 2048) => 512,
+            (8192, 2048) if overstates => 2048,
+            (2048, 2048) if overstates => 512,
             (other, _) => other,
         };
+        let head_dim = config.u64(&["head_dim"])?.unwrap_or(hparams.head_dim);
+        let hparams = Hparams { head_dim, ..hparams }.with_plain_heads(config, arch)?;
+        let [own, of_library] = THETA;
+        let theta = if config.value(&["n_embd"]).is_some() { own } else { of_library };
         let experts_every = match experts {
             true => bounded(config, &["moe_every_n_layers"], None, hparams.layers)?,
             false => 0,
         };
         Ok(Self {
             hparams: Hparams { context, experts: Experts::read(config)?, ..hparams },
-            rope: Rope::read(config, THETA)?,
+            rope: key_only_rope(config, theta, arch)?,
             experts_every,
         })
     }

@@ -16,7 +16,7 @@
 //! importance; without, importance is 1 for it: exact minimization with weights of `x^2` brings
 //! models farther from what they computed, not closer.
 
-use gmat_core::quant::Need;
+use gmat_core::quant::{Goal, Metric, Need};
 use gmat_core::register_quant;
 
 use crate::block32::{self, LEN};
@@ -67,7 +67,7 @@ impl RowCode for Iq4Nl {
     fn improve<const N32: usize, const N16: usize>(
         x: &[f32],
         importance: Option<&[f32]>,
-        _lambda: f32,
+        goal: Goal,
         out: &mut [u8],
     ) {
         let out = out.as_chunks_mut::<BYTES>().0;
@@ -80,8 +80,13 @@ impl RowCode for Iq4Nl {
                 None => [[1.0; N32]; LEN],
                 Some(importance) => lockstep::transpose(importance),
             };
-            let spread = sum(&squares(&steps)).map(|sum| sum * (2.0 / 32.0));
-            let weights = weigh(&steps, &importance, &spread);
+            let weights = match goal.metric {
+                Metric::Squares => importance,
+                Metric::Ggml => {
+                    let spread = sum(&squares(&steps)).map(|sum| sum * (2.0 / 32.0));
+                    weigh(&steps, &importance, &spread)
+                }
+            };
             let mut old = [0.0; N32];
             for (old, [d0, d1, ..]) in old.iter_mut().zip(&*out) {
                 *old = read_f16([*d0, *d1]);

@@ -20,7 +20,7 @@
 //! importance; without, importance is 1 for it: exact minimization with weights of `x^2` brings
 //! models farther from what they computed, not closer.
 
-use gmat_core::quant::Need;
+use gmat_core::quant::{Goal, Need};
 use gmat_core::register_quant;
 
 use crate::block32;
@@ -72,10 +72,10 @@ impl RowCode for Iq4Xs {
     fn improve<const N32: usize, const N16: usize>(
         x: &[f32],
         importance: Option<&[f32]>,
-        lambda: f32,
+        goal: Goal,
         out: &mut [u8],
     ) {
-        groups::improve::<Self, N32, GROUP, GROUPS, BYTES>(x, importance, lambda, out);
+        groups::improve::<Self, N32, GROUP, GROUPS, BYTES>(x, importance, goal, out);
     }
 
     #[inline(always)]

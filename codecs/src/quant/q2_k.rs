@@ -14,7 +14,7 @@
 //! Without importance, errors are magnitudes, and that of a weight `x` counts `|x|`; with it, they
 //! are squares and count `importance * sqrt(s + x^2)`, `s` the mean square of the super-block.
 
-use gmat_core::quant::Need;
+use gmat_core::quant::{Goal, Need};
 use gmat_core::register_quant;
 
 use crate::affine_k::{self, AffineK, Block};
@@ -92,10 +92,10 @@ impl RowCode for Q2K {
     fn improve<const N32: usize, const N16: usize>(
         x: &[f32],
         importance: Option<&[f32]>,
-        lambda: f32,
+        goal: Goal,
         out: &mut [u8],
     ) {
-        trellis::affine::improve::<Self, N16, 16, 16, BYTES>(x, importance, lambda, out);
+        trellis::affine::improve::<Self, N16, 16, 16, BYTES>(x, importance, goal, out);
     }
 
     fn weigh(x: &[f32], importance: Option<&[f32]>, out: &mut [f32]) {

@@ -21,7 +21,7 @@
 //! importance; without, importance is 1 for it: exact minimization with weights of `x^2` brings
 //! models farther from what they computed, not closer.
 
-use gmat_core::quant::Need;
+use gmat_core::quant::{Goal, Need};
 use gmat_core::register_quant;
 
 use crate::lockstep;
@@ -74,10 +74,10 @@ impl RowCode for Q3K {
     fn improve<const N32: usize, const N16: usize>(
         x: &[f32],
         importance: Option<&[f32]>,
-        lambda: f32,
+        goal: Goal,
         out: &mut [u8],
     ) {
-        groups::improve::<Self, N16, GROUP, GROUP, BYTES>(x, importance, lambda, out);
+        groups::improve::<Self, N16, GROUP, GROUP, BYTES>(x, importance, goal, out);
     }
 
     #[inline(always)]

@@ -14,7 +14,7 @@
 //! Trellis mode ([`crate::trellis::signed`]) minimizes the error with these weights, or without
 //! importance the plain one.
 
-use gmat_core::quant::Need;
+use gmat_core::quant::{Goal, Metric, Need};
 use gmat_core::register_quant;
 
 use crate::block32::{self, BATCH, LEN, Parts, apart};
@@ -82,17 +82,21 @@ impl RowCode for Q4_0 {
     fn improve<const N32: usize, const N16: usize>(
         x: &[f32],
         importance: Option<&[f32]>,
-        _lambda: f32,
+        goal: Goal,
         out: &mut [u8],
     ) {
         let (blocks, out) = (x.as_chunks::<LEN>().0, out.as_chunks_mut::<BYTES>().0);
         match importance {
             None => {
+                let (trials, rounds) = match goal.metric {
+                    Metric::Ggml => (TRIALS.plain, 1),
+                    Metric::Squares => (TRIALS.weighted, 2),
+                };
                 for (x, out) in blocks.chunks(N32).zip(out.chunks_mut(N32)) {
                     let steps = lockstep::transpose::<N32, LEN>(x.as_flattened());
                     let old = scales(out);
                     let new =
-                        single::improve::<Numbers, _, N32>(&steps, &Equal, &old, TRIALS.plain, 1);
+                        single::improve::<Numbers, _, N32>(&steps, &Equal, &old, trials, rounds);
                     replace(x, &new, out);
                 }
             }
@@ -101,7 +105,7 @@ impl RowCode for Q4_0 {
                 let weights = importance.as_chunks::<LEN>().0;
                 let groups = blocks.chunks(N32).zip(weights.chunks(N32)).zip(out.chunks_mut(N32));
                 for ((x, importance), out) in groups {
-                    let (steps, w) = row32::weigh::<N32>(x, importance, spread);
+                    let (steps, w) = row32::weigh_for::<N32>(goal.metric, x, importance, spread);
                     let old = scales(out);
                     let new =
                         single::improve::<Numbers, _, N32>(&steps, &w, &old, TRIALS.weighted, 2);

@@ -11,7 +11,7 @@
 //! searched for ([`crate::search::affine`]) with weights `importance * sqrt(s + x^2)`, `s` the mean
 //! square of the row.
 
-use gmat_core::quant::Need;
+use gmat_core::quant::{Goal, Need};
 use gmat_core::register_quant;
 
 use crate::block32::{self, BATCH, LEN, Parts, apart};
@@ -86,10 +86,10 @@ impl RowCode for Q4_1 {
     fn improve<const N32: usize, const N16: usize>(
         x: &[f32],
         importance: Option<&[f32]>,
-        _lambda: f32,
+        goal: Goal,
         out: &mut [u8],
     ) {
-        line::improve::<Self, N32, BYTES>(x, importance, out);
+        line::improve::<Self, N32, BYTES>(x, importance, goal.metric, out);
     }
 
     fn weigh(x: &[f32], importance: Option<&[f32]>, out: &mut [f32]) {

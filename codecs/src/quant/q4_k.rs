@@ -14,7 +14,7 @@
 //! Without importance, the error of a weight `x` counts `|x| + sqrt(m)`, `m` the mean square of its
 //! group; with it, `importance * sqrt(2 s + x^2)`, `s` the mean square of the super-block.
 
-use gmat_core::quant::Need;
+use gmat_core::quant::{Goal, Need};
 use gmat_core::register_quant;
 
 use crate::affine_k::{self, AffineK, Block};
@@ -84,10 +84,10 @@ impl RowCode for Q4K {
     fn improve<const N32: usize, const N16: usize>(
         x: &[f32],
         importance: Option<&[f32]>,
-        lambda: f32,
+        goal: Goal,
         out: &mut [u8],
     ) {
-        trellis::affine::improve::<Self, N32, 32, 8, BYTES>(x, importance, lambda, out);
+        trellis::affine::improve::<Self, N32, 32, 8, BYTES>(x, importance, goal, out);
     }
 
     fn weigh(x: &[f32], importance: Option<&[f32]>, out: &mut [f32]) {

@@ -19,7 +19,7 @@
 //! any the plain one: exact minimization with weights of `x^2` brings models farther from what they
 //! computed, not closer.
 
-use gmat_core::quant::Need;
+use gmat_core::quant::{Goal, Need};
 use gmat_core::register_quant;
 
 use crate::lockstep::{self, squares};
@@ -68,10 +68,10 @@ impl RowCode for Q6K {
     fn improve<const N32: usize, const N16: usize>(
         x: &[f32],
         importance: Option<&[f32]>,
-        lambda: f32,
+        goal: Goal,
         out: &mut [u8],
     ) {
-        groups::improve::<Self, N16, GROUP, GROUP, BYTES>(x, importance, lambda, out);
+        groups::improve::<Self, N16, GROUP, GROUP, BYTES>(x, importance, goal, out);
     }
 
     #[inline(always)]

@@ -11,7 +11,7 @@
 //! with `d` before its own rounding to half precision. Trellis mode
 //! ([`crate::trellis::signed`]) minimizes the plain error.
 
-use gmat_core::quant::Need;
+use gmat_core::quant::{Goal, Need};
 use gmat_core::register_quant;
 
 use crate::block32::{self, BATCH, LEN, apart};
@@ -78,7 +78,7 @@ impl RowCode for Q8_0 {
     fn improve<const N32: usize, const N16: usize>(
         x: &[f32],
         _importance: Option<&[f32]>,
-        _lambda: f32,
+        _goal: Goal,
         out: &mut [u8],
     ) {
         let (blocks, out) = (x.as_chunks::<LEN>().0, out.as_chunks_mut::<BYTES>().0);

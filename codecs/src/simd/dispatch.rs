@@ -12,7 +12,7 @@
 
 use std::marker::PhantomData;
 
-use gmat_core::quant::{Need, RowKernel, RowWise, importance_or_one};
+use gmat_core::quant::{Goal, Need, RowKernel, RowWise, importance_or_one};
 
 /// Row code of a type: like [`RowKernel`], but compiled once per instruction set. Its functions have
 /// to be `#[inline(always)]` for that, with all they call in loops.
@@ -45,7 +45,7 @@ pub(crate) trait RowCode: 'static {
     fn improve<const N32: usize, const N16: usize>(
         _x: &[f32],
         _importance: Option<&[f32]>,
-        _lambda: f32,
+        _goal: Goal,
         _out: &mut [u8],
     ) {
     }
@@ -113,8 +113,8 @@ impl<C: RowCode> RowKernel for Dispatched<C> {
         });
     }
 
-    fn improve_row(x: &[f32], importance: Option<&[f32]>, lambda: f32, out: &mut [u8]) {
-        widest!(C, (x: &[f32], importance: Option<&[f32]>, lambda: f32, out: &mut [u8]) {
+    fn improve_row(x: &[f32], importance: Option<&[f32]>, goal: Goal, out: &mut [u8]) {
+        widest!(C, (x: &[f32], importance: Option<&[f32]>, goal: Goal, out: &mut [u8]) {
             C::improve::<16, 16>, C::improve::<16, 32>, C::improve::<32, 64>
         });
     }
@@ -183,7 +183,7 @@ thread_local! {
 #[cfg(test)]
 mod tests {
     use gmat_core::Registry;
-    use gmat_core::quant::{Need, QuantCx, QuantType, Search};
+    use gmat_core::quant::{Goal, Metric, Need, QuantCx, QuantType, Search};
 
     use super::{FORCED, Level};
 
@@ -207,9 +207,11 @@ mod tests {
         rows
     }
 
-    fn quantized(q: &dyn QuantType, x: &[f32], importance: Option<&[f32]>) -> [Vec<u8>; 2] {
+    fn quantized(q: &dyn QuantType, x: &[f32], importance: Option<&[f32]>) -> [Vec<u8>; 3] {
         let len = q.block().len_of(x.len() as u64).and_then(|len| usize::try_from(len).ok());
-        [Search::Standard, Search::Trellis { lambda: 0.3 }].map(|search| {
+        let squares = Goal { metric: Metric::Squares, ..Goal::USUAL };
+        let searches = [Search::Standard, Search::Trellis(Goal::USUAL), Search::Trellis(squares)];
+        searches.map(|search| {
             let mut out = vec![0; len.unwrap_or_default()];
             let cx = QuantCx { search, ..QuantCx::standard(COLS, importance) };
             q.quantize(x, &cx, &mut out).expect("rows are fine");

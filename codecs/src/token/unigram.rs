@@ -13,7 +13,9 @@ use std::collections::HashMap;
 use gmat_core::arch::Score;
 use gmat_core::config::ModelConfig;
 use gmat_core::format::gguf::{Array, Value as MetaValue};
-use gmat_core::token::{FileSet, Token, TokenKind, TokenizerOptions, TokenizerSource, Vocab};
+use gmat_core::token::{
+    FileSet, Special, Token, TokenKind, TokenizerOptions, TokenizerSource, Vocab,
+};
 use gmat_core::{Error, Result, ResultExt, register_tokenizer};
 
 use crate::hf::added::{self, added_tokens_json};
@@ -83,7 +85,9 @@ impl TokenizerSource for Unigram {
         let mut vocab = Vocab::new("t5");
         vocab.scored = true;
 
-        let spaces = match find(files)? {
+        let model = find(files)?;
+        let fairseq = model.as_ref().is_some_and(|(name, _)| *name == FAIRSEQ);
+        let spaces = match model {
             Some((name, bytes)) => {
                 let place = || format!("file `{name}`");
                 let model = Model::parse(&bytes).context(place)?;
@@ -93,7 +97,6 @@ impl TokenizerSource for Unigram {
                     remove_extra: model.remove_extra_whitespaces,
                     charsmap: model.charsmap,
                 };
-                let fairseq = name == FAIRSEQ;
                 let unlike = json.as_ref().filter(|json| !agree(&model.pieces, fairseq, json));
                 vocab.tokens = match (unlike, fairseq) {
                     (Some(json), _) => of_json(json, &names, files, size)?,
@@ -126,6 +129,9 @@ impl TokenizerSource for Unigram {
         let rows = Some(vocab.tokens.len() as u64);
         let from = Files { files, tokenizer: json.as_ref(), names: &names, model: config };
         complete(&mut vocab, &from, rows)?;
+        if fairseq && json.is_none() {
+            fairseq_specials(&mut vocab);
+        }
         quirks::token_types(&mut vocab, config, false)?;
         Ok(vocab)
     }
@@ -221,6 +227,22 @@ fn fairseq_tokens(
     Ok(tokens)
 }
 
+/// Roles of fairseq's tokens where no other file gives them any: without them, runtimes would take
+/// the tokens of T5.
+fn fairseq_specials(vocab: &mut Vocab) {
+    for (role, id) in [
+        (Special::Bos, 0),
+        (Special::Pad, 1),
+        (Special::Eos, 2),
+        (Special::Sep, 2),
+        (Special::Unk, 3),
+    ] {
+        vocab.special.entry(role).or_insert(id);
+    }
+    vocab.add_bos.get_or_insert(true);
+    vocab.add_eos.get_or_insert(true);
+}
+
 /// Tokens of a `tokenizer.json`.
 fn of_json(
     tokenizer: &Tokenizer,
@@ -296,5 +318,18 @@ mod tests {
         assert_eq!(texts(tokens), [&front[..], &["▁a"]].concat());
         let error = fairseq_tokens(pieces(&["<s>NOTUSED", "<pad>", "</s>"]), None, &config);
         assert!(error.unwrap_err().hint().unwrap().contains("tokenizer.json"));
+    }
+
+    #[test]
+    fn roles_of_fairseq_fill_gaps_only() {
+        let mut vocab = Vocab::new("t5");
+        vocab.special.insert(Special::Pad, 7);
+        vocab.add_eos = Some(false);
+        fairseq_specials(&mut vocab);
+        let ids: Vec<_> = vocab.special.iter().map(|(role, id)| (role.name(), *id)).collect();
+        for pair in [("bos", 0), ("pad", 7), ("eos", 2), ("sep", 2), ("unk", 3)] {
+            assert!(ids.contains(&pair), "{pair:?}");
+        }
+        assert_eq!((vocab.add_bos, vocab.add_eos), (Some(true), Some(false)));
     }
 }

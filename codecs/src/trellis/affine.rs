@@ -14,6 +14,8 @@
 //!
 //! Groups are lanes, as in [`crate::lockstep`]; those of a super-block are neighbours.
 
+use gmat_core::quant::{Goal, Metric};
+
 use crate::affine_k::{self, AffineK, Block};
 use crate::lockstep::{self, Steps, choose};
 use crate::narrow::{f16_bits, f16_value, read_f16};
@@ -26,10 +28,27 @@ use self::window::{Levels, Limits};
 mod smooth;
 mod window;
 
-/// What the factors of standard mode are multiplied with to start from.
-const STARTS: [f32; 3] = [1.0, 0.93, 1.08];
-/// Narrow windows after the wide one.
-const NARROW: usize = 2;
+/// How much is tried.
+struct Effort {
+    /// What the factors of standard mode are multiplied with to start from.
+    starts: &'static [f32],
+    /// Narrow windows after the wide one.
+    narrow: usize,
+}
+
+impl Effort {
+    /// What pays where models are judged by what they compute.
+    const USUAL: Self = Self { starts: &[1.0, 0.93, 1.08], narrow: 2 };
+    /// What still makes errors smaller.
+    const MORE: Self = Self { starts: &[1.0, 0.93, 1.08, 0.97, 1.04, 0.88], narrow: 5 };
+
+    fn for_metric(metric: Metric) -> Self {
+        match metric {
+            Metric::Ggml => Self::USUAL,
+            Metric::Squares => Self::MORE,
+        }
+    }
+}
 
 /// Factors and levels of all groups, the factors repeated for each group of a super-block.
 #[derive(Clone, Copy)]
@@ -49,7 +68,7 @@ pub(crate) struct State<const N: usize> {
 pub(crate) fn improve<A, const N: usize, const K: usize, const S: usize, const BYTES: usize>(
     x: &[f32],
     importance: Option<&[f32]>,
-    lambda: f32,
+    goal: Goal,
     out: &mut [u8],
 ) where
     A: AffineK<K, S, BYTES>,
@@ -60,9 +79,13 @@ pub(crate) fn improve<A, const N: usize, const K: usize, const S: usize, const B
     for (x, out) in x.chunks(N * K).zip(out.chunks_mut(N / S)) {
         let importance = importance.as_mut().and_then(Iterator::next);
         let steps = lockstep::transpose::<N, K>(x);
-        let weights = weights::<A, N, K, S, BYTES>(x, &steps, importance);
+        let weights = match (goal.metric, importance) {
+            (Metric::Ggml, _) => weights::<A, N, K, S, BYTES>(x, &steps, importance),
+            (Metric::Squares, Some(importance)) => lockstep::transpose(importance),
+            (Metric::Squares, None) => [[1.0; N]; K],
+        };
         let start = start::<A, N, K, S, BYTES>(out);
-        let found = search::<N, K, S>(&steps, &weights, &start, lambda, &limits);
+        let found = search::<N, K, S>(&steps, &weights, &start, goal, &limits);
         for (index, (x, out)) in x.as_chunks::<LEN>().0.iter().zip(out).enumerate() {
             let block = block::<N, K, S>(x, &found, index * S, A::PLAIN.top);
             let before = error::<N, K, S>(x, &A::read(out), &weights, index * S);
@@ -144,12 +167,13 @@ fn search<const N: usize, const K: usize, const S: usize>(
     x: &Steps<N, K>,
     w: &Steps<N, K>,
     start: &State<N>,
-    lambda: f32,
+    goal: Goal,
     limits: &Limits,
 ) -> State<N> {
+    let effort = Effort::for_metric(goal.metric);
     let mut best = *start;
     let lines = window::lines(x, w, start, limits);
-    for factor in STARTS {
+    for &factor in effort.starts {
         let mut state = *start;
         if factor != 1.0 {
             for lane in 0..N {
@@ -165,15 +189,15 @@ fn search<const N: usize, const K: usize, const S: usize>(
     window::refit::<N, K, S>(x, w, &mut state, limits);
     state.error = totals::<N, S>(&window::wide(x, w, &mut state, limits));
     keep_better(&mut best, &state);
-    for _ in 0..NARROW {
+    for _ in 0..effort.narrow {
         window::refit::<N, K, S>(x, w, &mut state, limits);
         state.error = totals::<N, S>(&window::narrow(x, w, &mut state, limits));
         keep_better(&mut best, &state);
     }
-    if lambda > 0.0 {
+    if goal.lambda > 0.0 {
         let mut state = best;
         let choices = window::choices(x, w, &state, limits);
-        smooth::path::<N, S>(&choices, lambda, &mut state);
+        smooth::path::<N, S>(&choices, goal.lambda, &mut state);
         window::refit::<N, K, S>(x, w, &mut state, limits);
         state.error = totals::<N, S>(&window::here(x, w, &state, limits));
         keep_better(&mut best, &state);

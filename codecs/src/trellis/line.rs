@@ -9,6 +9,8 @@
 //!
 //! Blocks are lanes, as in [`crate::lockstep`].
 
+use gmat_core::quant::Metric;
+
 use crate::block32::{LEN, Parts};
 use crate::lockstep::{self, Steps, choose};
 use crate::narrow::{f16_bits, f16_value};
@@ -55,6 +57,7 @@ struct Centred<const N: usize> {
 pub(crate) fn improve<A: Line<BYTES>, const N: usize, const BYTES: usize>(
     x: &[f32],
     importance: Option<&[f32]>,
+    metric: Metric,
     out: &mut [u8],
 ) {
     let spread = importance.map_or(0.0, |_| row32::mean_square(x));
@@ -63,7 +66,7 @@ pub(crate) fn improve<A: Line<BYTES>, const N: usize, const BYTES: usize>(
     for (x, out) in x.chunks(N).zip(out.chunks_mut(N)) {
         let (steps, weights) = match importance.as_mut().and_then(Iterator::next) {
             None => (lockstep::transpose::<N, LEN>(x.as_flattened()), [[1.0; N]; LEN]),
-            Some(importance) => row32::weigh::<N>(x, importance, spread),
+            Some(importance) => row32::weigh_for::<N>(metric, x, importance, spread),
         };
         let mut start = Lines { scale: [0.0; N], min: [0.0; N] };
         for (lane, block) in out.iter().enumerate() {

@@ -197,9 +197,10 @@ impl Manifest {
     }
 }
 
-/// Whether a path stays in its folder.
+/// Whether a path stays in its folder, on any system: the name of a drive begins a path on Windows.
 fn is_inside(path: &str) -> bool {
-    path.split('/').all(|part| !matches!(part, "" | "." | ".."))
+    let plain = |part: &str| !matches!(part, "" | "." | "..") && !part.contains(['\\', '\0']);
+    path.split('/').all(plain) && !path.split('/').next().is_some_and(|first| first.contains(':'))
 }
 
 /// JSON text with a final newline.

@@ -216,9 +216,14 @@ fn array(
 }
 
 fn refuse_collisions(arrays: &[Array], container: &dyn Container) -> Result<()> {
-    let mut names: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut names: BTreeMap<String, &str> = BTreeMap::new();
     for array in arrays {
-        if let Some(other) = names.insert(&array.key, &array.name) {
+        // Many file systems take upper and lower case for the same.
+        let key = match container.packing() {
+            Packing::Tensor => array.key.to_lowercase(),
+            Packing::Shard => array.key.clone(),
+        };
+        if let Some(other) = names.insert(key, &array.name) {
             let error = Error::unsupported(format!(
                 "tensors `{other}` and `{}` would both be called `{}`",
                 array.name, array.key

@@ -1,10 +1,10 @@
 //! Which tensors of two models belong together, and how far apart their values are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use super::reader::Values;
-use super::side::{Entry, Side};
+use super::side::{Entry, Side, stored_type};
 use super::{Kind, Pair};
 use crate::config::ExportConfig;
 use crate::error::{Error, Result, ResultExt};
@@ -32,6 +32,13 @@ enum Way<'s> {
 }
 
 impl<'s> Pairing<'s> {
+    /// Whether any tensor has the same name in both.
+    pub(super) fn share_names(a: &Side<'_>, b: &Side<'_>) -> Result<bool> {
+        let (first, second) = (a.entries()?, b.entries()?);
+        let names: BTreeSet<&str> = first.iter().map(|entry| entry.kind.name.as_str()).collect();
+        Ok(second.iter().any(|entry| names.contains(entry.kind.name.as_str())))
+    }
+
     pub(super) fn new(a: &'s Side<'_>, b: &'s Side<'_>, registry: &Registry) -> Result<Self> {
         let (first, second) = (a.entries()?, b.entries()?);
         let names: BTreeMap<String, usize> = first
@@ -49,10 +56,7 @@ impl<'s> Pairing<'s> {
                 a.format(),
                 b.format()
             ))
-            .with_hint(
-                "to compare a checkpoint with a GGUF file, import it (`--block-format raw` is \
-                 exact) and compare the store",
-            )),
+            .with_hint("give two forms of one model, or models of one architecture")),
         }
     }
 
@@ -205,7 +209,7 @@ fn stored_kind(plan: &ExportPlan<'_>, number: usize) -> Kind {
             }
             Kind {
                 name: first.map(|piece| piece.name.clone()).unwrap_or_default(),
-                ty: first.map(|piece| piece.index.format.clone()).unwrap_or_default(),
+                ty: first.map(|piece| stored_type(&piece.index)).unwrap_or_default(),
                 bytes: bytes.values().sum(),
             }
         }

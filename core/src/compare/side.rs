@@ -2,8 +2,13 @@
 
 use super::reader::Reader;
 use super::{Kind, Model as Facts};
-use crate::error::Result;
-use crate::io::Files;
+use crate::error::{Error, Result};
+use crate::format::store::Index;
+use crate::import::{InPlace, model_files};
+use crate::io::{Files, read_small};
+use crate::pipeline::Budget;
+use crate::progress::Progress;
+use crate::registry::Registry;
 use crate::source::Model;
 use crate::store::Store;
 use crate::tensor::Shape;
@@ -64,6 +69,29 @@ impl<'a> Side<'a> {
         matches!(&self.open, Open::Model(model) if model.keys.is_some())
     }
 
+    /// Whether it is a SafeTensors model.
+    pub(super) fn is_checkpoint(&self) -> bool {
+        matches!(&self.open, Open::Model(model) if model.keys.is_none())
+    }
+
+    /// A checkpoint as the store that it would be.
+    ///
+    /// # Errors
+    /// `Unsupported` if it is none; as [`InPlace::new`].
+    pub(super) fn in_place(
+        &self,
+        registry: &Registry,
+        budget: Budget,
+        progress: &mut dyn Progress,
+    ) -> Result<InPlace<'_>> {
+        let Open::Model(model) = &self.open else {
+            return Err(Error::unsupported("this is a store already"));
+        };
+        let config = read_small(self.files, "config.json")?;
+        let beside = model_files(self.files, config, None)?;
+        InPlace::new(model, self.files, beside, registry, budget, progress)
+    }
+
     pub(super) fn format(&self) -> &'static str {
         match &self.open {
             Open::Store(_) => "GMAT store",
@@ -110,10 +138,7 @@ impl<'a> Side<'a> {
                 for (&id, record) in &store.metadata.tensors {
                     let rows = store.rows(id, record)?;
                     let index = &rows.index;
-                    let ty = match index.format.as_str() {
-                        "raw" => index.dtype.to_string(),
-                        format => format!("{format} of {}", index.dtype),
-                    };
+                    let ty = stored_type(index);
                     let (name, bytes) = (record.name.clone(), record.stored_bytes);
                     let (kind, shape) = (Kind { name, ty, bytes }, index.shape.clone());
                     entries.push(Entry { kind, shape, reader: Reader::Stored(Box::new(rows)) });
@@ -123,5 +148,13 @@ impl<'a> Side<'a> {
                 Ok(entries)
             }
         }
+    }
+}
+
+/// What the type of a tensor of a store is called.
+pub(super) fn stored_type(index: &Index) -> String {
+    match index.format.as_str() {
+        "raw" => index.dtype.to_string(),
+        format => format!("{format} of {}", index.dtype),
     }
 }

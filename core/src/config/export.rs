@@ -12,11 +12,12 @@ use super::rules::{Rule, rules};
 use super::type_spec::TypeSpec;
 use crate::error::{Error, Result, nearest};
 use crate::plugin::Identity;
+use crate::quant::Metric;
 
 /// The default type used when nothing else is said.
 pub(crate) const DEFAULT_TYPE: &str = "q4_k_m";
-/// The default of `trellis_lambda`.
-pub(crate) const DEFAULT_LAMBDA: f64 = 0.3;
+/// The default of `trellis_lambda`, as in [`crate::quant::Goal`].
+const DEFAULT_LAMBDA: f64 = 0.3;
 
 /// How scales are chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Default)]
@@ -35,20 +36,37 @@ impl ScaleOptimization {
     /// # Errors
     /// `Config`, naming what is allowed.
     pub fn from_name(name: &str) -> Result<Self> {
-        match name.to_ascii_lowercase().as_str() {
-            "trellis" => Ok(Self::Trellis),
-            "standard" => Ok(Self::Standard),
-            _ => {
-                let error = Error::config(format!(
-                    "`scale_optimization` is `{name}`, expected `trellis` or `standard`"
-                ));
-                Err(match nearest(name, ["trellis", "standard"]) {
-                    Some(near) => error.with_hint(format!("did you mean `{near}`?")),
-                    None => error,
-                })
-            }
-        }
+        let modes = [("trellis", Self::Trellis), ("standard", Self::Standard)];
+        one_of("scale_optimization", name, modes)
     }
+}
+
+impl Metric {
+    /// The metric of that name.
+    ///
+    /// # Errors
+    /// `Config`, naming what is allowed.
+    pub fn from_name(name: &str) -> Result<Self> {
+        one_of("trellis_metric", name, [("ggml", Self::Ggml), ("squares", Self::Squares)])
+    }
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde asks for it")]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What a name stands for, in either case.
+fn one_of<T: Copy>(key: &str, name: &str, all: [(&'static str, T); 2]) -> Result<T> {
+    if let Some((_, value)) = all.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)) {
+        return Ok(*value);
+    }
+    let [first, second] = all.map(|(known, _)| known);
+    let error = Error::config(format!("`{key}` is `{name}`, expected `{first}` or `{second}`"));
+    Err(match nearest(name, [first, second]) {
+        Some(near) => error.with_hint(format!("did you mean `{near}`?")),
+        None => error,
+    })
 }
 
 /// The `quantization` object.
@@ -60,6 +78,9 @@ pub struct Quantization {
     pub scale_optimization: ScaleOptimization,
     /// Weight of the smoothness term of `trellis`, 0 to 1.
     pub trellis_lambda: f64,
+    /// How much errors count in `trellis`.
+    #[serde(skip_serializing_if = "Metric::is_default")]
+    pub trellis_metric: Metric,
     /// Types of single tensors.
     pub per_tensor: BTreeMap<Uuid, TypeSpec>,
     /// Types by source or GGUF name, for tensors without an entry of their own; the first rule
@@ -74,6 +95,7 @@ impl Default for Quantization {
             default_type: DEFAULT_TYPE.into(),
             scale_optimization: ScaleOptimization::default(),
             trellis_lambda: DEFAULT_LAMBDA,
+            trellis_metric: Metric::default(),
             per_tensor: BTreeMap::new(),
             rules: Vec::new(),
         }
@@ -246,7 +268,14 @@ impl ExportConfig {
 }
 
 fn quantization(value: &Value) -> Result<Quantization> {
-    let known = ["default_type", "scale_optimization", "trellis_lambda", "per_tensor", "rules"];
+    let known = [
+        "default_type",
+        "scale_optimization",
+        "trellis_lambda",
+        "trellis_metric",
+        "per_tensor",
+        "rules",
+    ];
     let fields = Fields::new(value, "quantization", &known)?;
     let mut out = Quantization::default();
     if let Some(value) = fields.value("default_type") {
@@ -260,6 +289,9 @@ fn quantization(value: &Value) -> Result<Quantization> {
             return Err(fields.wrong("trellis_lambda", "a number from 0 to 1"));
         }
         out.trellis_lambda = lambda;
+    }
+    if let Some(name) = fields.text("trellis_metric")? {
+        out.trellis_metric = Metric::from_name(name)?;
     }
     out.rules = rules(&fields, "rules")?;
     for (id, name) in fields.map("per_tensor")?.into_iter().flatten() {

@@ -21,7 +21,7 @@ use crate::format::gguf::{Meta, TensorEntry};
 use crate::general::Parameters;
 use crate::ggml::GgmlType;
 use crate::plugin::Identity;
-use crate::quant::{QuantType, Search};
+use crate::quant::{Goal, QuantType, Search};
 use crate::recipe::{self, FileType};
 use crate::registry::Registry;
 use crate::store::{Metadata, Store};
@@ -300,9 +300,10 @@ impl<'a> ExportPlan<'a> {
 fn search(quantization: &Quantization) -> Search {
     #[expect(clippy::cast_possible_truncation, reason = "a number from 0 to 1")]
     let lambda = quantization.trellis_lambda as f32;
+    let metric = quantization.trellis_metric;
     match quantization.scale_optimization {
         ScaleOptimization::Standard => Search::Standard,
-        ScaleOptimization::Trellis => Search::Trellis { lambda },
+        ScaleOptimization::Trellis => Search::Trellis(Goal { lambda, metric }),
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use crate::config::ModelConfig;
 use crate::error::{Error, ErrorKind, Result, ResultExt};
 use crate::format::tokens;
-use crate::io::{Files, SmallFiles, read_small};
+use crate::io::{Files, SmallFiles, is_file_name, read_small};
 use crate::registry::Registry;
 use crate::store::ModelFiles;
 use crate::token::{self, FileSet, TokenizerOptions, TokenizerSource};
@@ -162,9 +162,7 @@ fn beside_names(files: &dyn Files) -> Result<Vec<String>> {
 
 /// The path if it is a folder in the model's own, and nothing outside.
 fn folder_inside(path: &str) -> Option<&str> {
-    let name = path.trim_end_matches('/');
-    let plain = !name.is_empty() && name != "." && name != "..";
-    (plain && !name.contains(['/', '\\', ':', '\0'])).then_some(path)
+    is_file_name(path.trim_end_matches('/')).then_some(path)
 }
 
 /// The metadata block at the start of a model card, with its two `---` lines.

@@ -78,17 +78,33 @@ impl Draft {
         let tensors = self.tensors.values().map(|(at, footer)| at + footer.len() as u64);
         whole.chain(tensors).fold(0, u64::saturating_add)
     }
+
+    /// Where the row groups of a tensor file end.
+    pub(super) fn rows_end(&self, name: &str) -> Option<u64> {
+        self.tensors.get(name).map(|(end, _)| *end)
+    }
+
+    /// The same of the file that is being written.
+    pub(super) fn open_rows_end(&self) -> Option<u64> {
+        self.rows_end(self.open.as_deref()?)
+    }
 }
 
+/// Small files are kept, and of tensor files that the draft knows what comes after the row groups.
 impl Sink for Draft {
     fn begin(&mut self, name: &str, _: Option<u64>) -> Result<()> {
-        self.whole.insert(name.to_owned(), Vec::new());
+        match self.tensors.get_mut(name) {
+            Some((_, index)) => index.clear(),
+            None => drop(self.whole.insert(name.to_owned(), Vec::new())),
+        }
         self.open = Some(name.to_owned());
         Ok(())
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<()> {
-        if let Some(file) = self.open.as_ref().and_then(|name| self.whole.get_mut(name)) {
+        let Some(name) = &self.open else { return Ok(()) };
+        let index = self.tensors.get_mut(name).map(|(_, index)| index);
+        if let Some(file) = index.or_else(|| self.whole.get_mut(name)) {
             file.extend_from_slice(bytes);
         }
         Ok(())

@@ -181,21 +181,34 @@ impl<'a> Store<'a> {
     pub(crate) fn rows(&self, id: Uuid, record: &Record) -> Result<Rows> {
         let location = self.location(id, record)?;
         let index = self.index(id, record)?;
-        let base = match (record.from_base, &self.base) {
-            (Some(FromBase::Difference(other)), Some(store)) => {
-                let place = || format!("tensor `{}` of `{}`", record.name, self.files.place(""));
-                let records = &store.metadata.tensors;
-                let other_record = records.get(&other).ok_or_else(|| self.base_missing())?;
-                let base = store.index(other, other_record).context(|| "base")?;
-                if base.group_rows != index.group_rows || base.dtype != index.dtype {
-                    return Err(Error::malformed("it is cut into other row groups than its base")
-                        .context(place()));
-                }
-                Some((Location::Base(other), base))
-            }
-            (Some(FromBase::Difference(_)), None) => return Err(self.base_missing()),
-            _ => None,
-        };
+        let base = self.base_of(record, &index)?;
         Ok(Rows { location, index, base })
+    }
+
+    /// The tensor of the base that one with that index differs from, if it is stored as a difference.
+    ///
+    /// # Errors
+    /// As [`Self::index`]; `Io` if the base was not given.
+    pub(crate) fn base_of(
+        &self,
+        record: &Record,
+        index: &Index,
+    ) -> Result<Option<(Location, Index)>> {
+        let Some(FromBase::Difference(other)) = record.from_base else { return Ok(None) };
+        let store = self.base.as_ref().ok_or_else(|| self.base_missing())?;
+        let other_record = store.metadata.tensors.get(&other).ok_or_else(|| self.base_missing())?;
+        let base = store.index(other, other_record).context(|| "base")?;
+        if base.group_rows != index.group_rows || base.dtype != index.dtype {
+            let place = format!("tensor `{}` of `{}`", record.name, self.files.place(""));
+            return Err(
+                Error::malformed("it is cut into other row groups than its base").context(place)
+            );
+        }
+        Ok(Some((Location::Base(other), base)))
+    }
+
+    /// The base, if it was given.
+    pub(crate) fn base(&self) -> Option<&Self> {
+        self.base.as_deref()
     }
 }

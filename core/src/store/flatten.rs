@@ -5,17 +5,18 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
-use super::{Metadata, Record, Rows, SOURCE_KEYS, Store, TOKENS, tensor_file};
+use super::{Metadata, Record, Rows, SOURCE_KEYS, Store, TOKENS, finished_files, tensor_file};
 use crate::block::{BlockFormat, EncodeInput};
 use crate::decode::{Elements, RowDecoder, Stored};
 use crate::error::{Error, Result, ResultExt};
 use crate::format::store::{self as file, Group, Index, checksum};
 use crate::import::Fingerprint;
-use crate::io::{Chunk, Sink, read_small};
+use crate::io::{Chunk, Files, Sink, read_small};
 use crate::limits::rows_per_group;
 use crate::pipeline::{Budget, drive};
 use crate::progress::{Event, Progress, notify};
 use crate::registry::Registry;
+use crate::resume;
 
 /// One tensor on its way.
 struct Item<'a> {
@@ -35,93 +36,130 @@ struct Unit {
     last: bool,
 }
 
-/// Writes all of a store and what it takes from its base. Every value stays what it is, bit by bit.
-///
-/// # Errors
-/// `Config` if the store has no base; `Io` if the base was not given; `Malformed` if either is damaged.
-pub fn flatten(
-    store: &Store<'_>,
-    registry: &Registry,
-    sink: &mut dyn Sink,
-    budget: Budget,
-    progress: &mut dyn Progress,
-) -> Result<Metadata> {
-    if store.metadata.made_against.is_none() {
-        return Err(Error::config(format!(
-            "`{}` has no base: it stands by itself already",
-            store.files().place("")
-        )));
-    }
-    let mut items = Vec::new();
-    for (id, record) in &store.metadata.tensors {
-        let place = || format!("tensor `{}`", record.name);
-        items.push(Item::new(store, *id, record, registry).context(place)?);
-    }
-    let bytes = items.iter().map(|item| item.record.stored_bytes).fold(0, u64::saturating_add);
-    notify(progress, Event::Start { tensors: items.len(), bytes })?;
-    let in_flight = budget.units(items.iter().map(Item::cost).max().unwrap_or(0))?;
-    let (mut groups, mut records) = (Vec::new(), BTreeMap::new());
-    let mut done = 0;
-    let units = items.iter().enumerate().flat_map(|(number, item)| {
-        let count = item.rows.index.groups.len();
-        let unit = move |group: Option<usize>| Unit {
-            item: number,
-            group,
-            last: group.is_none_or(|group| group + 1 == count),
-        };
-        let empty = (count == 0).then(|| unit(None));
-        (0..count).map(move |group| unit(Some(group))).chain(empty)
-    });
-    drive(
-        units,
-        in_flight,
-        |unit| {
-            let item = items.get(unit.item).ok_or_else(no_such)?;
-            Ok((item, item.read(store, unit.group).context(|| item.place())?))
-        },
-        |unit, (item, chunks)| item.encode(unit.group, &chunks).context(|| item.place()),
-        |unit, encoded| {
-            let item = items.get(unit.item).ok_or_else(no_such)?;
-            if unit.group.is_none_or(|group| group == 0) {
-                let (index, dims) = (unit.item, item.record.shape.as_slice());
-                let encoding = item.format_name();
-                let name = &item.record.name;
-                notify(progress, Event::Tensor { index, name, dims, encoding })?;
-                sink.begin(&tensor_file(item.id), None)?;
-                sink.append(&file::head())?;
-            }
-            if let Some(number) = unit.group {
-                sink.append(&encoded)?;
-                groups.push(item.group(number, &groups, &encoded)?);
-                done += item.rows.index.groups.get(number).map_or(0, |group| group.len);
-                notify(progress, Event::Bytes(done))?;
-            }
-            if unit.last {
-                let (index, stored) = item.index(std::mem::take(&mut groups));
-                let footer = index.to_bytes(stored);
-                sink.append(&footer)?;
-                sink.finish()?;
-                let record = Record {
-                    block_format: index.format,
-                    from_base: None,
-                    stored_bytes: stored + footer.len() as u64,
-                    ..item.record.clone()
-                };
-                records.insert(item.id, record);
-            }
-            Ok(())
-        },
-    )?;
-    for name in [TOKENS, SOURCE_KEYS] {
-        if let Some(bytes) = read_small(store.files(), name)? {
-            sink.begin(name, Some(bytes.len() as u64))?;
-            sink.append(&bytes)?;
-            sink.finish()?;
+/// A store with a base, about to become one that stands by itself; no tensor has been read.
+pub struct Flattening<'a> {
+    store: &'a Store<'a>,
+    items: Vec<Item<'a>>,
+}
+
+impl<'a> Flattening<'a> {
+    /// Plans to write all of a store and what it takes from its base.
+    ///
+    /// # Errors
+    /// `Config` if the store has no base; `Io` if the base was not given; `Malformed` if either is
+    /// damaged.
+    pub fn new(store: &'a Store<'a>, registry: &Registry) -> Result<Self> {
+        if store.metadata.made_against.is_none() {
+            return Err(Error::config(format!(
+                "`{}` has no base: it stands by itself already",
+                store.files().place("")
+            )));
         }
+        let items = store.metadata.tensors.iter().map(|(id, record)| {
+            Item::new(store, *id, record, registry).context(|| format!("tensor `{}`", record.name))
+        });
+        Ok(Self { store, items: items.collect::<Result<_>>()? })
     }
-    let mut metadata = Metadata { made_against: None, tensors: records, ..store.metadata.clone() };
-    metadata.write(sink)?;
-    Ok(metadata)
+
+    /// Most bytes that row groups of the new store may take.
+    #[must_use]
+    pub fn stored_bytes(&self) -> u64 {
+        self.items.iter().map(Item::stored_bytes).fold(0, u64::saturating_add)
+    }
+
+    /// What decides the bytes of the new store: those of the old one, of which the metadata knows all
+    /// hashes.
+    #[must_use]
+    pub fn fingerprint(&self) -> resume::Fingerprint {
+        resume::Fingerprint::new().with("store", self.store.metadata.checksum().as_bytes())
+    }
+
+    /// Writes it. Every value stays what it is, bit by bit. Tensor files that an interrupted run left
+    /// in `existing`, the folder that `sink` writes to, are kept if they are complete and whole.
+    ///
+    /// # Errors
+    /// `Malformed` if the store or its base is damaged; `Config` if a row group does not fit the
+    /// budget; what the sink says; `Cancelled`.
+    pub fn run(
+        &self,
+        existing: Option<&dyn Files>,
+        sink: &mut dyn Sink,
+        budget: Budget,
+        progress: &mut dyn Progress,
+    ) -> Result<Metadata> {
+        let items = &self.items;
+        let bytes = items.iter().map(|item| item.record.stored_bytes).fold(0, u64::saturating_add);
+        notify(progress, Event::Start { tensors: items.len(), bytes })?;
+        let in_flight = budget.units(items.iter().map(Item::cost).max().unwrap_or(0))?;
+        let wanted = items.iter().map(|item| Some((item.id, |index: &Index| item.makes(index))));
+        let finished = finished_files(existing, wanted, budget, progress)?;
+        let mut records: BTreeMap<Uuid, Record> = BTreeMap::new();
+        for (item, index) in items.iter().zip(&finished) {
+            if let Some(index) = index {
+                records.insert(item.id, item.record(index));
+            }
+        }
+        let missing = |unit: &Unit| finished.get(unit.item).is_some_and(Option::is_none);
+        let (mut groups, mut done) = (Vec::new(), 0);
+        drive(
+            self.units().filter(missing),
+            in_flight,
+            |unit| {
+                let item = items.get(unit.item).ok_or_else(no_such)?;
+                Ok((item, item.read(self.store, unit.group).context(|| item.place())?))
+            },
+            |unit, (item, chunks)| item.encode(unit.group, &chunks).context(|| item.place()),
+            |unit, encoded| {
+                let item = items.get(unit.item).ok_or_else(no_such)?;
+                if unit.group.is_none_or(|group| group == 0) {
+                    let (index, dims) = (unit.item, item.record.shape.as_slice());
+                    let encoding = item.format_name();
+                    let name = &item.record.name;
+                    notify(progress, Event::Tensor { index, name, dims, encoding })?;
+                    sink.begin(&tensor_file(item.id), None)?;
+                    sink.append(&file::head())?;
+                }
+                if let Some(number) = unit.group {
+                    sink.append(&encoded)?;
+                    groups.push(item.group(number, &groups, &encoded)?);
+                    done += item.rows.index.groups.get(number).map_or(0, |group| group.len);
+                    notify(progress, Event::Bytes(done))?;
+                }
+                if unit.last {
+                    let index = item.index(std::mem::take(&mut groups));
+                    sink.append(&index.to_bytes(index.end()))?;
+                    sink.finish()?;
+                    records.insert(item.id, item.record(&index));
+                }
+                Ok(())
+            },
+        )?;
+        for name in [TOKENS, SOURCE_KEYS] {
+            if let Some(bytes) = read_small(self.store.files(), name)? {
+                sink.begin(name, Some(bytes.len() as u64))?;
+                sink.append(&bytes)?;
+                sink.finish()?;
+            }
+        }
+        let old = self.store.metadata.clone();
+        let mut metadata = Metadata { made_against: None, tensors: records, ..old };
+        metadata.write(sink)?;
+        Ok(metadata)
+    }
+
+    /// All row groups, in file order; a tensor without elements has one empty unit.
+    fn units(&self) -> impl Iterator<Item = Unit> + '_ {
+        self.items.iter().enumerate().flat_map(|(item, of)| {
+            let count = of.rows.index.groups.len();
+            let unit = move |group: Option<usize>| Unit {
+                item,
+                group,
+                last: group.is_none_or(|group| group + 1 == count),
+            };
+            let empty = (count == 0).then(|| unit(None));
+            (0..count).map(move |group| unit(Some(group))).chain(empty)
+        })
+    }
 }
 
 impl<'a> Item<'a> {
@@ -211,8 +249,8 @@ impl<'a> Item<'a> {
         Ok(Group { offset, len: bytes.len() as u64, sum: checksum(bytes), stats: group.stats })
     }
 
-    /// The new index, and the bytes before it.
-    fn index(&self, groups: Vec<Group>) -> (Index, u64) {
+    /// What decides the bytes of the new file.
+    fn fingerprint(&self) -> [u8; 32] {
         let old = &self.rows.index;
         let made_of = self.record.made_of.as_ref();
         let fingerprint = Fingerprint {
@@ -226,15 +264,44 @@ impl<'a> Item<'a> {
             source: old.source_hash,
             base: None,
         };
-        let stored = groups.last().map_or(file::HEAD, |group| group.offset + group.len);
-        let index = Index {
+        fingerprint.hash()
+    }
+
+    /// The new index.
+    fn index(&self, groups: Vec<Group>) -> Index {
+        Index {
             id: self.id,
             format: self.format_name().to_owned(),
-            fingerprint: fingerprint.hash(),
+            fingerprint: self.fingerprint(),
             groups,
-            ..old.clone()
-        };
-        (index, stored)
+            ..self.rows.index.clone()
+        }
+    }
+
+    /// Whether the file with that index is the one that this makes.
+    fn makes(&self, index: &Index) -> bool {
+        *index == self.index(index.groups.clone())
+    }
+
+    /// What the metadata says about the file with that index.
+    fn record(&self, index: &Index) -> Record {
+        Record {
+            block_format: index.format.clone(),
+            from_base: None,
+            stored_bytes: index.end() + index.to_bytes(index.end()).len() as u64,
+            ..self.record.clone()
+        }
+    }
+
+    /// Most bytes that the row groups of the new file may take.
+    fn stored_bytes(&self) -> u64 {
+        let index = &self.rows.index;
+        let Some(format) = self.format else { return index.end() };
+        let longest = |number| format.max_len(index.group_shape(number).ok()?);
+        let groups = 0..index.groups.len();
+        groups
+            .map(|number| longest(number).map_or(0, |len| len as u64))
+            .fold(0, u64::saturating_add)
     }
 }
 

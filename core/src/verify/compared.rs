@@ -10,8 +10,6 @@ pub struct Comparison<'a> {
     files: &'a dyn Files,
     open: Option<Open>,
     differing: Vec<Differing>,
-    compared: usize,
-    bytes: u64,
 }
 
 /// A file that is being compared.
@@ -40,14 +38,12 @@ impl<'a> Comparison<'a> {
     /// Compares with the files of a folder.
     #[must_use]
     pub fn new(files: &'a dyn Files) -> Self {
-        Self { files, open: None, differing: Vec::new(), compared: 0, bytes: 0 }
+        Self { files, open: None, differing: Vec::new() }
     }
 
-    /// Adds what was found; `tensor` tells which tensor a byte of a file is of. Only the first
-    /// difference in a tensor counts.
+    /// Adds the differences to what a verification of the same files found; `tensor` tells which
+    /// tensor a byte of a file is of. Only the first difference in a tensor counts.
     pub fn report(self, tensor: impl Fn(&str, u64) -> Option<String>, found: &mut Verified) {
-        found.files += self.compared;
-        found.bytes += self.bytes;
         let mut last = None;
         for Differing { file, what } in self.differing {
             let (name, what) = match what {
@@ -75,9 +71,8 @@ impl<'a> Comparison<'a> {
 impl Sink for Comparison<'_> {
     fn begin(&mut self, name: &str, _: Option<u64>) -> Result<()> {
         let len = self.files.len(name)?;
-        match len {
-            Some(_) => self.compared += 1,
-            None => self.differs(name, What::Missing),
+        if len.is_none() {
+            self.differs(name, What::Missing);
         }
         self.open = Some(Open { name: name.to_owned(), at: 0, len });
         Ok(())
@@ -94,7 +89,6 @@ impl Sink for Comparison<'_> {
         }
         let there = self.files.read(&name, start..end)?;
         let there = there.as_ref().as_ref();
-        self.bytes += there.len() as u64;
         let ours = bytes.get(..mem_len(end - start)?).unwrap_or_default();
         if there != ours {
             let same = there.iter().zip(ours).take_while(|(a, b)| a == b).count();

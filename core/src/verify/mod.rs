@@ -37,6 +37,9 @@ pub struct Verified {
     pub bytes: u64,
     /// What each kind of check covers, in words.
     pub checks: Vec<String>,
+    /// Tensors that are stored as differences, and whose source bytes were not hashed because the
+    /// base was not given.
+    pub not_hashed: Vec<String>,
     /// All differences, in the order of the files.
     pub differences: Vec<Difference>,
 }
@@ -45,8 +48,8 @@ impl Verified {
     /// Nothing looked at yet.
     #[must_use]
     pub fn new(kind: &'static str) -> Self {
-        let (checks, differences) = (Vec::new(), Vec::new());
-        Self { kind, files: 0, tensors: 0, bytes: 0, checks, differences }
+        let (checks, not_hashed, differences) = (Vec::new(), Vec::new(), Vec::new());
+        Self { kind, files: 0, tensors: 0, bytes: 0, checks, not_hashed, differences }
     }
 
     /// Notes a difference.

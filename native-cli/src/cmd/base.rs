@@ -46,6 +46,17 @@ pub(super) fn require(
     }
 }
 
+/// Of several bases that were given, that of this store. Where there is none and none is found, the
+/// first one, so that whoever opens it says what is wrong with it.
+pub(super) fn own<'a>(store: &Store<'_>, folder: &Path, given: &'a [PathBuf]) -> Option<&'a Path> {
+    let made = store.metadata.made_against.as_ref()?;
+    let is_it =
+        |path: &&PathBuf| checksum(&store_path(path)).is_some_and(|found| found == made.checksum);
+    let own = given.iter().find(is_it);
+    let first = || given.first().filter(|_| find(store, folder, None).is_none());
+    own.or_else(first).map(PathBuf::as_path)
+}
+
 /// The store together with its base.
 ///
 /// # Errors

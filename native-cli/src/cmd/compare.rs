@@ -1,12 +1,13 @@
 //! `gmat compare`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gmat_core::compare::{Compared, Pair, Side};
 use gmat_core::export::Report;
 use gmat_core::store::Store;
-use gmat_core::{Registry, Result};
+use gmat_core::{Error, Registry, Result};
 
+use super::export::store_path;
 use super::source::Source;
 use super::verify::BytesOnly;
 use super::{base, budget, reports, store_at, tensors, write_whole};
@@ -22,14 +23,39 @@ pub(super) enum Opened {
 }
 
 impl Opened {
-    pub(super) fn new(path: &Path) -> Result<Self> {
+    /// Opens a model; `bases` are those that were given, of whatever store.
+    pub(super) fn new(path: &Path, bases: &[PathBuf]) -> Result<Self> {
         match store_at(path) {
             Some(path) => {
                 let folder = Folder::new(path);
-                let base = base::require(&Store::open(&folder)?, folder.path(), None)?;
+                let store = Store::open(&folder)?;
+                let own = base::own(&store, folder.path(), bases);
+                let base = base::require(&store, folder.path(), own)?;
                 Ok(Self::Store(folder, base))
             }
             None => Source::open(path).map(|source| Self::Source(Box::new(source))),
+        }
+    }
+
+    /// Refuses bases that were given and belong to none of these models.
+    ///
+    /// # Errors
+    /// `Config`, naming the first one.
+    pub(super) fn use_all(models: &[&Self], bases: &[PathBuf]) -> Result<()> {
+        let used = |base: &&PathBuf| {
+            let path = store_path(base);
+            models.iter().any(|model| match model {
+                Self::Store(_, Some(base)) => base.path() == path,
+                _ => false,
+            })
+        };
+        match bases.iter().find(|base| !used(base)) {
+            Some(base) => Err(Error::config(format!(
+                "`{}` is not the base of a store here, or has changed",
+                base.display()
+            ))
+            .with_hint("the base is needed as it was; leave --base out where there is none")),
+            None => Ok(()),
         }
     }
 
@@ -63,7 +89,9 @@ pub(crate) fn run(
     let taken = [("first model", args.a.as_path()), ("second model", args.b.as_path())];
     let pages: Vec<_> = args.html.iter().cloned().collect();
     reports::Target::all(&pages, &taken, None)?;
-    let (first, second) = (Opened::new(&args.a)?, Opened::new(&args.b)?);
+    let first = Opened::new(&args.a, &args.base)?;
+    let second = Opened::new(&args.b, &args.base)?;
+    Opened::use_all(&[&first, &second], &args.base)?;
     let (a, b) = (first.side(&args.a)?, second.side(&args.b)?);
     let compared = Compared::of(&a, &b, registry, budget(common)?, &mut BytesOnly(console));
     console.end();

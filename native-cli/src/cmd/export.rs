@@ -9,6 +9,7 @@ use gmat_core::export::{
 };
 use gmat_core::format::tokens;
 use gmat_core::io::read_small;
+use gmat_core::quant::Metric;
 use gmat_core::store::{FOLDER, METADATA, Store, TOKENS};
 use gmat_core::token::Vocab;
 use gmat_core::{Error, Registry, Result, ResultExt};
@@ -389,6 +390,9 @@ fn apply_options(
             )));
         }
         config.quantization.trellis_lambda = lambda;
+    }
+    if let Some(metric) = &args.trellis_metric {
+        config.quantization.trellis_metric = Metric::from_name(metric)?;
     }
     Ok(())
 }

@@ -93,10 +93,9 @@ pub(crate) fn run(
     let mut staging = StagedFolder::new(&target, &inputs)?;
     let fingerprint = plan.fingerprint(&model_files, tokens.as_deref())?;
     let existing = staging.existing(&fingerprint, args.restart)?;
-    if !args.ignore_space {
-        let room = staging.ask_for_room(plan.stored_bytes());
-        room.map_err(|error| error.and_hint("--ignore-space begins all the same"))?;
-    }
+    let room = staging.ask_for_room(plan.stored_bytes(), args.ignore_space);
+    room.map_err(|error| error.and_hint("--ignore-space begins all the same"))?;
+    staging.begin(&fingerprint)?;
     let existing = existing.as_ref().map(|folder| folder as &dyn Files);
     console.line(format!(
         "Importing {} ({}) from {} file(s) as {}",

@@ -1,7 +1,7 @@
 //! `gmat store`.
 
-use gmat_core::resume::Fingerprint;
-use gmat_core::store::{Store, flatten};
+use gmat_core::io::Files;
+use gmat_core::store::{Flattening, Store};
 use gmat_core::{Registry, Result};
 
 use super::export::store_path;
@@ -35,18 +35,22 @@ fn run_flatten(
     let store = Store::open(&folder)?;
     let base_folder = base::require(&store, folder.path(), args.base.as_deref())?;
     let store = base::attach(store, base_folder.as_ref())?;
+    let plan = Flattening::new(&store, registry)?;
     let target = output_path(&args.output);
     let mut inputs = vec![folder.path().to_owned()];
     inputs.extend(base_folder.iter().map(|base| base.path().to_owned()));
     let mut staging = StagedFolder::new(&target, &inputs)?;
-    // It is not gone on with: what a run that was killed left is removed.
-    let fingerprint = Fingerprint::new().with("store", store.metadata.checksum().as_bytes());
-    staging.existing(&fingerprint, true)?;
+    let fingerprint = plan.fingerprint();
+    let existing = staging.existing(&fingerprint, args.restart)?;
+    let room = staging.ask_for_room(plan.stored_bytes(), args.ignore_space);
+    room.map_err(|error| error.and_hint("--ignore-space begins all the same"))?;
+    staging.begin(&fingerprint)?;
+    let existing = existing.as_ref().map(|folder| folder as &dyn Files);
     let budget = budget(common)?;
-    let written =
-        write_behind(&mut staging, |sink| flatten(&store, registry, sink, budget, console));
+    let written = write_behind(&mut staging, |sink| plan.run(existing, sink, budget, console));
     console.end();
-    let written = written?;
+    let written = base_folder.iter().fold(written, |written, base| base.unchanged(written));
+    let written = staging.settle(folder.unchanged(written))?;
     staging.commit()?;
     let stored: u64 = written.tensors.values().map(|tensor| tensor.stored_bytes).sum();
     console.line(format!(

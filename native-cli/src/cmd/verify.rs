@@ -9,7 +9,7 @@ use gmat_core::export::{ExportOptions, ExportPlan, Importance, Manifest, manifes
 use gmat_core::format::gguf::GgufModel;
 use gmat_core::format::tokens;
 use gmat_core::import::ImportPlan;
-use gmat_core::io::read_small;
+use gmat_core::io::{Files, read_small};
 use gmat_core::progress::{Event, Progress};
 use gmat_core::store::{Store, TOKENS, tensor_file};
 use gmat_core::verify::{Comparison, Verified, verify_gguf, verify_store};
@@ -61,6 +61,14 @@ fn show(args: &Verify, found: &Verified, console: &mut Console) {
     for check in &found.checks {
         console.line(format!("  checked: {check}"));
     }
+    if !found.not_hashed.is_empty() {
+        console.line(format!(
+            "  not checked: source hashes of {}, which are stored as differences; give their base with \
+             --base: {}",
+            tensors(found.not_hashed.len()),
+            found.not_hashed.join(", ")
+        ));
+    }
     for difference in &found.differences {
         let tensor = difference.tensor.as_ref().map(|name| format!(", tensor `{name}`"));
         let tensor = tensor.unwrap_or_default();
@@ -81,12 +89,21 @@ fn verify_a_store(
     refuse(args.config.is_some(), "--config")?;
     refuse(args.manifest.is_some(), "--manifest")?;
     let folder = Folder::new(path);
-    let mut found = verify_store(&folder, registry, budget(common)?, &mut BytesOnly(console))?;
+    let (base_folder, unfit) = base_of(&folder, args.base.as_deref())?;
+    let base = base_folder.as_ref().map(|folder| folder as &dyn Files);
+    let (budget, progress) = (budget(common)?, &mut BytesOnly(console));
+    let mut found = verify_store(&folder, base, registry, budget, progress)?;
+    if let Some((place, error)) = &unfit {
+        found.differs(place, None, error.message());
+    }
     let Some(path) = &args.source else { return Ok(found) };
     // What cannot be opened has been reported.
     let Ok(store) = Store::open(&folder) else { return Ok(found) };
-    let base_folder = base::require(&store, folder.path(), None)?;
-    let base = base_folder.as_ref().map(|folder| Store::open(folder)).transpose()?;
+    let base = match (unfit, base) {
+        (Some((_, error)), _) => return Err(error),
+        (None, None) if store.metadata.made_against.is_some() => return Err(store.base_missing()),
+        (None, base) => base.map(Store::open).transpose()?,
+    };
     let source = Source::open(path)?;
     let mut plan = ImportPlan::new(&source.model, &store.metadata.config, registry)
         .context(|| format!("model `{}`", path.display()))?;
@@ -107,7 +124,6 @@ fn verify_a_store(
     };
     let mut comparison = Comparison::new(&folder);
     let (tokens, progress) = (tokens.as_deref(), &mut BytesOnly(console));
-    let budget = budget(common)?;
     plan.run(&source.folder, model_files, tokens, None, &mut comparison, budget, progress)?;
     let name_of = |file: &str| {
         let mut records = store.metadata.tensors.iter();
@@ -117,6 +133,21 @@ fn verify_a_store(
     comparison.report(|file, _| name_of(file), &mut found);
     found.checks.push(format!("every byte, made once more from {}", path.display()));
     Ok(found)
+}
+
+/// The base of a store: the one given, or one that is found. What is found and does not fit comes with
+/// the error, which is then a difference among others: the store can be verified without.
+fn base_of(
+    folder: &Folder,
+    given: Option<&Path>,
+) -> Result<(Option<Folder>, Option<(String, Error)>)> {
+    let Ok(store) = Store::open(folder) else { return Ok((None, None)) };
+    let Some(base) = base::find(&store, folder.path(), given) else { return Ok((None, None)) };
+    match store.with_base(&base).map(drop) {
+        Ok(()) => Ok((Some(base), None)),
+        Err(error) if given.is_some() => Err(error),
+        Err(error) => Ok((None, Some((base.path().display().to_string(), error)))),
+    }
 }
 
 /// Whether a tokenizer that was read without being told so has another pre-tokenizer.
@@ -139,10 +170,15 @@ fn verify_arrays(
     found.checks.push("length and hash of every file".to_owned());
     let progress = &mut BytesOnly(console);
     let differences = match &args.source {
-        None => arrays::verify(&folder, None, registry, budget, progress)?,
+        None => {
+            refuse_base(args)?;
+            arrays::verify(&folder, None, registry, budget, progress)?
+        }
         Some(path) => {
             found.checks.push(format!("hashes, made once more from {}", path.display()));
-            match Opened::new(path)? {
+            let opened = Opened::new(path, args.base.as_slice())?;
+            Opened::use_all(&[&opened], args.base.as_slice())?;
+            match opened {
                 Opened::Store(source, base) => {
                     let store = base::attach(Store::open(&source)?, base.as_ref())?;
                     let origin = Some(Origin::Store(&store));
@@ -181,6 +217,9 @@ fn verify_a_gguf(
         ))
         .with_hint("give a store or a GGUF file; `gmat inspect` checks headers and sizes"));
     };
+    if args.source.is_none() {
+        refuse_base(args)?;
+    }
     let folder = Folder::new(&input.folder);
     let output = output_name(file);
     let manifest = manifest(args, &folder, &output)?;
@@ -229,7 +268,8 @@ impl Made<'_> {
         found: &mut Verified,
     ) -> Result<()> {
         let store = Store::open(store_folder)?;
-        let base = base::require(&store, store_folder.path(), None)?;
+        let given = self.args.base.as_deref();
+        let base = base::require(&store, store_folder.path(), given)?;
         let store = base::attach(store, base.as_ref())?;
         if let Some(manifest) = self.manifest
             && manifest.store.checksum != store.metadata.checksum()
@@ -310,6 +350,15 @@ fn refuse(given: bool, option: &str) -> Result<()> {
     match given {
         true => Err(Error::config(format!("`{option}` is for GGUF files; this is none"))),
         false => Ok(()),
+    }
+}
+
+/// A base is of use only to a store, as what is verified or as its source.
+fn refuse_base(args: &Verify) -> Result<()> {
+    match args.base {
+        Some(_) => Err(Error::config("`--base` is for stores; there is none here")
+            .with_hint("leave --base out, or name the store with --source")),
+        None => Ok(()),
     }
 }
 

@@ -1,67 +1,45 @@
 //! A converted model in the making.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use gmat_core::arrays::{Done, MANIFEST, Manifest, NOTES};
 use gmat_core::io::Sink;
 use gmat_core::{Error, Result};
 
+use super::failed;
+use super::folder::OutputFolder;
 use super::room::Room;
-use super::store::{LOCK, OLD, refuse_inputs, restore, swap};
-use super::{
-    Open, PARTIAL, create_folder, create_in, create_locked, failed, nothing_open, remove_empty,
-    with_suffix,
-};
 use crate::folder::Folder;
 
 /// A folder written to `X.partial`, renamed to `X` by [`StagedArrays::commit`]. What a run that ends
 /// before has completed stays there for the next one, which may go on with it.
 pub(crate) struct StagedArrays {
-    target: PathBuf,
-    staging: PathBuf,
-    open: Option<Open>,
-    /// Held for the whole run: the lock of this output.
-    lock: (PathBuf, File),
-    /// The topmost folder that was made for this output.
-    made: Option<PathBuf>,
-    room: Room,
-    committed: bool,
+    out: OutputFolder,
 }
 
 impl StagedArrays {
     /// Starts, or with `resume` takes up what is there. A converted model of that name is replaced on
     /// commit, if that loses nothing else: neither `inputs`, nor files of the user.
     pub(crate) fn new(target: &Path, inputs: &[PathBuf], resume: bool) -> Result<Self> {
-        let (staging, old) = (with_suffix(target, PARTIAL), with_suffix(target, OLD));
-        for folder in [target, &staging, &old] {
-            refuse_inputs(folder, inputs)?;
+        let out = OutputFolder::claim(target, inputs, refuse_foreign)?;
+        if out.staging.exists() && !resume {
+            fs::remove_dir_all(&out.staging).map_err(|e| failed("remove", &out.staging, e))?;
         }
-        refuse_foreign(target)?;
-        let made = match target.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            Some(parent) => create_folder(parent)?,
-            None => None,
-        };
-        let lock = with_suffix(target, LOCK);
-        let lock = (lock.clone(), create_locked(&lock)?);
-        restore(target, &old)?;
-        if staging.exists() && !resume {
-            fs::remove_dir_all(&staging).map_err(|e| failed("remove", &staging, e))?;
-        }
-        let (target, room) = (target.to_owned(), Room::default());
-        Ok(Self { target, staging, open: None, lock, made, room, committed: false })
+        Ok(Self { out })
     }
 
     /// The folder with what an earlier run has completed, if there is one.
     pub(crate) fn earlier(&self) -> Option<Folder> {
-        let found = [&self.staging, &self.target].into_iter().find(|folder| folder.is_dir());
+        let found =
+            [&self.out.staging, &self.out.target].into_iter().find(|folder| folder.is_dir());
         found.map(|folder| Folder::new(folder.as_path()))
     }
 
     /// Whether all of it has its final name.
     pub(crate) fn is_complete(&self) -> bool {
-        !self.staging.exists() && self.target.join(MANIFEST).exists()
+        !self.out.staging.exists() && self.out.target.join(MANIFEST).exists()
     }
 
     /// Prepares for writing `needed` bytes in all. Of what is there these shards stay, nothing else.
@@ -70,15 +48,17 @@ impl StagedArrays {
     /// `Io` if there is no room for the rest.
     pub(crate) fn prepare(&mut self, done: &Done, needed: u64) -> Result<()> {
         if !done.is_empty() && self.is_complete() {
-            fs::rename(&self.target, &self.staging)
-                .map_err(|e| failed("rename", &self.target, e))?;
+            fs::rename(&self.out.target, &self.out.staging)
+                .map_err(|e| failed("rename", &self.out.target, e))?;
         }
-        fs::create_dir_all(&self.staging).map_err(|e| failed("create", &self.staging, e))?;
-        let kept: BTreeSet<PathBuf> = done.files().map(|file| self.staging.join(file)).collect();
+        fs::create_dir_all(&self.out.staging)
+            .map_err(|e| failed("create", &self.out.staging, e))?;
+        let kept: BTreeSet<PathBuf> =
+            done.files().map(|file| self.out.staging.join(file)).collect();
         let stays = |path: &Path| {
             kept.contains(path) || kept.iter().any(|file| file.parent() == Some(path))
         };
-        for path in entries(&self.staging)? {
+        for path in entries(&self.out.staging)? {
             // Notes and manifest say which shards are complete.
             let note = path.ends_with(NOTES) || path.ends_with(MANIFEST);
             if note && !done.is_empty() {
@@ -92,22 +72,20 @@ impl StagedArrays {
             }
         }
         let there = kept.iter().map(|path| fs::metadata(path).map_or(0, |found| found.len())).sum();
-        self.room = Room::ask(&self.staging, needed, there)?;
+        self.out.room = Room::ask(&self.out.staging, needed, there)?;
         Ok(())
     }
 
     /// The folder that is being written.
     pub(crate) fn folder(&self) -> Folder {
-        Folder::new(&self.staging)
+        Folder::new(&self.out.staging)
     }
 
     /// Gives the folder its name, in the place of an older one.
     pub(crate) fn commit(mut self) -> Result<()> {
-        refuse_foreign(&self.target)?;
-        remove(&self.staging.join(NOTES))?;
-        swap(&self.staging, &self.target)?;
-        self.committed = true;
-        Ok(())
+        self.out.check_target()?;
+        remove(&self.out.staging.join(NOTES))?;
+        self.out.commit()
     }
 }
 
@@ -165,17 +143,16 @@ fn refuse_foreign(target: &Path) -> Result<()> {
 }
 
 impl Sink for StagedArrays {
-    fn begin(&mut self, name: &str, _: Option<u64>) -> Result<()> {
-        self.open = Some(create_in(&self.staging, name)?);
-        Ok(())
+    fn begin(&mut self, name: &str, len: Option<u64>) -> Result<()> {
+        self.out.begin(name, len)
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<()> {
-        self.open.as_mut().ok_or_else(nothing_open)?.append(bytes, &mut self.room)
+        self.out.append(bytes)
     }
 
     fn finish(&mut self) -> Result<()> {
-        self.open.take().ok_or_else(nothing_open).map(drop)
+        self.out.finish()
     }
 }
 
@@ -186,20 +163,13 @@ impl StagedArrays {
             let name = path.file_name().and_then(|name| name.to_str());
             name.is_some_and(|name| name.starts_with("shard_"))
         };
-        let notes = entries(&self.staging.join(NOTES)).unwrap_or_default();
-        notes.iter().any(is_shard) || self.staging.join(MANIFEST).exists()
+        let notes = entries(&self.out.staging.join(NOTES)).unwrap_or_default();
+        notes.iter().any(is_shard) || self.out.staging.join(MANIFEST).exists()
     }
 }
 
 impl Drop for StagedArrays {
     fn drop(&mut self) {
-        // Nothing can be done about failures here, and the names say what these are.
-        if !self.committed && !self.has_shards() {
-            let _ = fs::remove_dir_all(&self.staging);
-        }
-        let _ = fs::remove_file(&self.lock.0);
-        if let (false, Some(parent)) = (self.committed, self.target.parent()) {
-            remove_empty(parent, self.made.as_ref());
-        }
+        self.out.keep = self.has_shards();
     }
 }

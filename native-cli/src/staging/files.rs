@@ -100,14 +100,16 @@ impl StagedFiles {
         file.seek(SeekFrom::End(0)).map_err(failed)?;
         if finished.tensors() == 0 {
             remove_leftovers(&self.folder, &self.output);
-            self.checkpoint(&plan.fingerprint()?.to_line()?)?;
-            self.finished = 0;
         }
         let needed = plan.files().map(|(_, len)| len).sum();
         // Nor does it if there is no room.
         self.keep = self.resumed;
         self.room = Room::ask(&self.folder, needed, plan.written(&finished))?;
         self.keep = false;
+        if finished.tensors() == 0 {
+            self.checkpoint(&plan.fingerprint()?.to_line()?)?;
+            self.finished = 0;
+        }
         Ok(finished)
     }
 
@@ -260,7 +262,8 @@ impl Sink for StagedFiles {
 
     fn checkpoint(&mut self, line: &str) -> Result<()> {
         let (path, file) = &mut self.journal;
-        file.write_all(format!("{line}\n").as_bytes()).map_err(|e| failed("write", path, e))?;
+        let written = file.write_all(format!("{line}\n").as_bytes());
+        written.map_err(|error| self.room.told("write", path, error))?;
         self.finished += 1;
         Ok(())
     }

@@ -1,9 +1,11 @@
 //! Room for the output: asked for before work begins, and told of when it runs out.
 
+use std::io;
 use std::path::Path;
 
 use gmat_core::{Error, ErrorKind, Result};
 
+use super::failed;
 use crate::size::show_size;
 
 /// What an output needs, and how much of it has been written.
@@ -33,8 +35,13 @@ impl Room {
                 ),
             )
             .with_hint("free some space or choose another --output")),
-            _ => Ok(Self { needed, written: there }),
+            _ => Ok(Self::expect(needed, there)),
         }
+    }
+
+    /// Does not ask, but knows what is needed.
+    pub(super) fn expect(needed: u64, there: u64) -> Self {
+        Self { needed, written: there }
     }
 
     /// Counts what was written.
@@ -42,11 +49,17 @@ impl Room {
         self.written += bytes as u64;
     }
 
-    /// How much is missing, for an error of a full disk.
-    pub(super) fn missing(&self) -> String {
-        match self.needed.saturating_sub(self.written) {
-            0 => "there is room for nothing more".to_owned(),
-            missing => format!("about {} more are needed", show_size(missing)),
+    /// An error of the system; that of a full disk also says how much is missing.
+    pub(super) fn told(&self, doing: &str, path: &Path, error: io::Error) -> Error {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        let full = matches!(error.kind(), StorageFull | QuotaExceeded);
+        let error = failed(doing, path, error);
+        match (full, self.needed.saturating_sub(self.written)) {
+            (false, _) => error,
+            (true, 0) => error.and_hint("there is room for nothing more"),
+            (true, missing) => {
+                error.and_hint(&format!("about {} more are needed", show_size(missing)))
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A store in the making.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use gmat_core::io::Sink;
@@ -8,18 +8,12 @@ use gmat_core::resume::Fingerprint;
 use gmat_core::store::{METADATA, SOURCE_KEYS, TOKENS};
 use gmat_core::{Error, Result};
 
+use super::folder::OutputFolder;
 use super::room::Room;
-use super::{
-    Open, PARTIAL, create_folder, create_in, create_locked, failed, kept, may_go_on, nothing_open,
-    remove_empty, with_suffix, write_whole,
-};
+use super::{failed, kept, may_go_on, write_whole};
 use crate::folder::Folder;
 
-/// Added to the name of a store while it is replaced.
-pub(super) const OLD: &str = ".old.partial";
-/// Added to the name of the file that says that a store is being written.
-pub(super) const LOCK: &str = ".lock.partial";
-/// The file in an unfinished store that says what is being imported.
+/// The file in an unfinished store that says what is being made.
 const PLAN: &str = "import.partial";
 /// The folder of tensor files in a store.
 const TENSORS: &str = "tensors";
@@ -27,42 +21,19 @@ const TENSORS: &str = "tensors";
 /// A store in the making: written to `X.partial`, renamed to `X` by [`StagedFolder::commit`]. If the
 /// run is stopped, it stays for the run that goes on; otherwise it is removed if dropped before.
 pub(crate) struct StagedFolder {
-    target: PathBuf,
-    staging: PathBuf,
-    open: Option<Open>,
-    /// Held for the whole run: the lock of this output.
-    lock: (PathBuf, File),
-    /// The topmost folder that was made for this output.
-    made: Option<PathBuf>,
-    room: Room,
+    out: OutputFolder,
     /// Finished files.
     finished: usize,
     /// Whether an interrupted run finished some of them.
     resumed: bool,
-    keep: bool,
-    committed: bool,
 }
 
 impl StagedFolder {
     /// Takes hold of the output. A store that is there already is replaced on commit, if that loses
     /// nothing but the store: neither `inputs`, which are still to be read, nor files of the user.
     pub(crate) fn new(target: &Path, inputs: &[PathBuf]) -> Result<Self> {
-        let (staging, old) = (with_suffix(target, PARTIAL), with_suffix(target, OLD));
-        for folder in [target, &staging, &old] {
-            refuse_inputs(folder, inputs)?;
-        }
-        refuse_foreign(target)?;
-        let made = match target.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            Some(parent) => create_folder(parent)?,
-            None => None,
-        };
-        let lock = with_suffix(target, LOCK);
-        let lock = (lock.clone(), create_locked(&lock)?);
-        restore(target, &old)?;
-        let target = target.to_owned();
-        let room = Room::default();
-        let (open, finished, resumed, keep, committed) = (None, 0, false, true, false);
-        Ok(Self { target, staging, open, lock, made, room, finished, resumed, keep, committed })
+        let out = OutputFolder::claim(target, inputs, refuse_foreign)?;
+        Ok(Self { out, finished: 0, resumed: false })
     }
 
     /// What an interrupted run of that fingerprint left, with `restart` nothing; anything else that
@@ -75,35 +46,50 @@ impl StagedFolder {
         fingerprint: &Fingerprint,
         restart: bool,
     ) -> Result<Option<Folder>> {
-        let plan = self.staging.join(PLAN);
+        let plan = self.out.staging.join(PLAN);
         let found = if restart { None } else { fs::read_to_string(&plan).ok() };
         if let Some(line) = found {
             fingerprint.check(line.trim_end())?;
             self.resumed = true;
-            return Ok(Some(Folder::new(&self.staging)));
+            return Ok(Some(Folder::new(&self.out.staging)));
         }
-        remove_folder(&self.staging)?;
-        self.keep = false;
-        fs::create_dir(&self.staging).map_err(|e| failed("create", &self.staging, e))?;
-        write_whole(&plan, &format!("{}\n", fingerprint.to_line()?))?;
+        remove_folder(&self.out.staging)?;
+        self.out.keep = false;
         Ok(None)
     }
 
-    /// Asks for room for so many bytes, less what an interrupted run has written.
+    /// Asks for room for so many bytes, less what an interrupted run has written; with `anyway` it is
+    /// only remembered that they are needed.
     ///
     /// # Errors
     /// `Io` if there is less.
-    pub(crate) fn ask_for_room(&mut self, needed: u64) -> Result<()> {
+    pub(crate) fn ask_for_room(&mut self, needed: u64, anyway: bool) -> Result<()> {
         let mut there = 0;
-        for path in [self.staging.clone(), self.staging.join(TENSORS)] {
+        for path in [self.out.staging.clone(), self.out.staging.join(TENSORS)] {
             for entry in fs::read_dir(path).into_iter().flatten().flatten() {
                 there += entry
                     .metadata()
                     .map_or(0, |found| if found.is_file() { found.len() } else { 0 });
             }
         }
-        self.keep = self.resumed;
-        self.room = Room::ask(&self.staging, needed, there)?;
+        self.out.keep = self.resumed;
+        self.out.room = match anyway {
+            true => Room::expect(needed, there),
+            false => Room::ask(self.out.parent(), needed, there)?,
+        };
+        Ok(())
+    }
+
+    /// Begins, or goes on: notes what is being made for the run that may have to go on.
+    ///
+    /// # Errors
+    /// `Io` if that cannot be written.
+    pub(crate) fn begin(&mut self, fingerprint: &Fingerprint) -> Result<()> {
+        if !self.resumed {
+            fs::create_dir(&self.out.staging)
+                .map_err(|e| failed("create", &self.out.staging, e))?;
+            write_whole(&self.out.staging.join(PLAN), &format!("{}\n", fingerprint.to_line()?))?;
+        }
         Ok(())
     }
 
@@ -111,92 +97,25 @@ impl StagedFolder {
     pub(crate) fn settle<T>(&mut self, result: Result<T>) -> Result<T> {
         result.map_err(|error| {
             // Whatever becomes of this run, it does not lose what another one finished.
-            self.keep = self.resumed || self.finished > 0 && may_go_on(&error);
-            if self.keep { kept(error) } else { error }
+            self.out.keep = self.resumed || self.finished > 0 && may_go_on(&error);
+            if self.out.keep { kept(error) } else { error }
         })
     }
 
     /// Gives the store its name, in the place of an older one.
     pub(crate) fn commit(mut self) -> Result<()> {
-        // Something may have been put there meanwhile.
-        refuse_foreign(&self.target)?;
-        let plan = self.staging.join(PLAN);
+        self.out.check_target()?;
+        let plan = self.out.staging.join(PLAN);
         fs::remove_file(&plan).map_err(|e| failed("remove", &plan, e))?;
-        // The store must not survive a power cut without its content. Until here, the system has had
-        // time to write most of it.
-        sync(&self.staging)?;
-        // A store may have all its tensors from its base.
-        let tensors = self.staging.join(TENSORS);
-        if tensors.is_dir() {
-            sync(&tensors)?;
-        }
-        self.keep = false;
-        swap(&self.staging, &self.target)?;
-        self.committed = true;
-        Ok(())
+        self.out.keep = false;
+        self.out.commit()
     }
-}
-
-/// Has the system write what the files of a folder hold.
-fn sync(folder: &Path) -> Result<()> {
-    for entry in fs::read_dir(folder).map_err(|e| failed("read", folder, e))? {
-        let path = entry.map_err(|e| failed("read", folder, e))?.path();
-        if path.is_file() {
-            let synced = File::open(&path).and_then(|file| file.sync_data());
-            synced.map_err(|e| failed("write", &path, e))?;
-        }
-    }
-    Ok(())
 }
 
 fn remove_folder(path: &Path) -> Result<()> {
     match path.exists() {
         true => fs::remove_dir_all(path).map_err(|e| failed("remove", path, e)),
         false => Ok(()),
-    }
-}
-
-/// Puts right what a run left that was killed between the two renames of [`swap`], or after them.
-pub(super) fn restore(target: &Path, old: &Path) -> Result<()> {
-    if old.exists() && !target.exists() {
-        fs::rename(old, target).map_err(|e| failed("restore", target, e))?;
-    }
-    if old.exists() {
-        fs::remove_dir_all(old).map_err(|e| failed("remove", old, e))?;
-    }
-    Ok(())
-}
-
-/// Gives a folder its final name, in the place of an older one.
-pub(super) fn swap(staging: &Path, target: &Path) -> Result<()> {
-    let old = with_suffix(target, OLD);
-    if target.exists() {
-        fs::rename(target, &old).map_err(|e| failed("replace", target, e))?;
-    }
-    if let Err(error) = fs::rename(staging, target) {
-        // What was there is better than nothing.
-        let _ = fs::rename(&old, target);
-        return Err(failed("rename", staging, error));
-    }
-    if old.exists() {
-        fs::remove_dir_all(&old).map_err(|e| failed("remove", &old, e))?;
-    }
-    Ok(())
-}
-
-/// Replacing a store must not remove what it is made from.
-pub(super) fn refuse_inputs(folder: &Path, inputs: &[PathBuf]) -> Result<()> {
-    let Ok(real) = folder.canonicalize() else { return Ok(()) };
-    let inside =
-        |input: &&PathBuf| input.canonicalize().is_ok_and(|input| input.starts_with(&real));
-    match inputs.iter().find(inside) {
-        Some(input) => Err(Error::config(format!(
-            "the model is inside the output: `{}` would be removed with what `{}` holds now",
-            input.display(),
-            folder.display()
-        ))
-        .with_hint("move the model out of there, or choose another --output")),
-        None => Ok(()),
     }
 }
 
@@ -251,31 +170,17 @@ fn is_tensor_file(name: &str) -> bool {
 }
 
 impl Sink for StagedFolder {
-    fn begin(&mut self, name: &str, _: Option<u64>) -> Result<()> {
-        self.open = Some(create_in(&self.staging, name)?);
-        Ok(())
+    fn begin(&mut self, name: &str, len: Option<u64>) -> Result<()> {
+        self.out.begin(name, len)
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<()> {
-        self.open.as_mut().ok_or_else(nothing_open)?.append(bytes, &mut self.room)
+        self.out.append(bytes)
     }
 
     fn finish(&mut self) -> Result<()> {
-        self.open.take().ok_or_else(nothing_open)?;
+        self.out.finish()?;
         self.finished += 1;
         Ok(())
-    }
-}
-
-impl Drop for StagedFolder {
-    fn drop(&mut self) {
-        // Nothing can be done about failures here, and the names say what these are.
-        if !self.committed && !self.keep {
-            let _ = fs::remove_dir_all(&self.staging);
-        }
-        let _ = fs::remove_file(&self.lock.0);
-        if let (false, Some(parent)) = (self.committed, self.target.parent()) {
-            remove_empty(parent, self.made.as_ref());
-        }
     }
 }

@@ -9,7 +9,7 @@
 use std::sync::LazyLock;
 
 use gmat_core::Registry;
-use gmat_core::quant::{Need, QuantCx, Search};
+use gmat_core::quant::{Goal, Need, QuantCx, Search};
 use libfuzzer_sys::fuzz_target;
 
 const COLS: usize = 256;
@@ -34,7 +34,7 @@ fuzz_target!(|data: &[u8]| {
     }
     let mut bytes = vec![0; COLS / q.block().elems * q.block().bytes];
     let mut back = vec![f32::NAN; COLS];
-    for search in [Search::Standard, Search::Trellis { lambda: 0.3 }] {
+    for search in [Search::Standard, Search::Trellis(Goal::USUAL)] {
         let cx = QuantCx { search, ..QuantCx::standard(COLS, importance) };
         if q.quantize(&row, &cx, &mut bytes).is_ok() {
             q.dequantize(&bytes, &mut back).expect("whole blocks");

@@ -13,7 +13,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use gmat_core::Registry;
-use gmat_core::quant::{Need, QuantCx, QuantType, Search};
+use gmat_core::quant::{Goal, Need, QuantCx, QuantType, Search};
 use gmat_tests::golden_input::{Big, big_importance};
 
 const ROWS: u64 = 64;
@@ -22,7 +22,7 @@ const COLS: u64 = 4096;
 const TURNS: usize = 5;
 const TURN: Duration = Duration::from_millis(80);
 /// Searches, in the order of the columns.
-const SEARCHES: [Search; 2] = [Search::Standard, Search::Trellis { lambda: 0.3 }];
+const SEARCHES: [Search; 2] = [Search::Standard, Search::Trellis(Goal::USUAL)];
 
 type Failure = Box<dyn std::error::Error>;
 

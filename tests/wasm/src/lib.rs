@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::sync::OnceLock;
 
 use gmat_core::block::{BlockFormat, EncodeInput, GroupShape};
-use gmat_core::quant::{Need, QuantCx, QuantType, Search};
+use gmat_core::quant::{Goal, Need, QuantCx, QuantType, Search};
 use gmat_core::{DType, Error, Registry, Result, convert};
 
 /// Elements of a row: super-blocks, more than vectors are wide, and odd in number.
@@ -116,7 +116,7 @@ pub fn hashes() -> Result<String> {
     }
     for quant in registry.quants() {
         for (search, mode) in
-            [(Search::Standard, "standard"), (Search::Trellis { lambda: 0.3 }, "trellis")]
+            [(Search::Standard, "standard"), (Search::Trellis(Goal::USUAL), "trellis")]
         {
             for weights in [None, Some(importance.as_slice())] {
                 if weights.is_none() && quant.importance() == Need::Required {

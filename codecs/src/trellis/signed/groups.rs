@@ -11,6 +11,8 @@
 //! `lambda / 100` of the mean error of a group. Since levels cost the same bits however smooth they
 //! are, that path only counts where it has no more error in the end.
 
+use gmat_core::quant::{Goal, Metric};
+
 use crate::lockstep::{Steps, choose, sum, sum_of_squares, transpose, weigh};
 use crate::superblock::{LEN, TILE, sums_of_squares};
 use crate::trellis::signed::path::{self, Choice};
@@ -82,15 +84,16 @@ pub(crate) fn improve<
 >(
     x: &[f32],
     importance: Option<&[f32]>,
-    lambda: f32,
+    goal: Goal,
     out: &mut [u8],
 ) {
+    let lambda = goal.lambda;
     let (mut steps, mut weights) = ([0.0; TILE_LEN], [0.0; TILE_LEN]);
     let mut importance = importance.map(|importance| importance.chunks(TILE_LEN));
     let out = out.as_chunks_mut::<BYTES>().0;
     for (x, out) in x.chunks(TILE_LEN).zip(out.chunks_mut(TILE)) {
         let importance = importance.as_mut().and_then(Iterator::next);
-        load::<L, N, K, G, BYTES>(x, importance, &mut steps, &mut weights);
+        load::<L, N, K, G, BYTES>(x, importance, goal.metric, &mut steps, &mut weights);
         let mut old = Scales { d: [0.0; TILE], levels: [[0.0; TILE]; G] };
         for (index, block) in out.iter().enumerate().take(TILE) {
             let (d, levels) = L::read(block);
@@ -102,11 +105,17 @@ pub(crate) fn improve<
         // Rows may end before the tile does.
         let groups = x.len() / K;
         let Trials { plain, weighted } = L::TRIALS;
-        let trials = if importance.is_some() { weighted } else { plain };
+        let more = goal.metric == Metric::Squares;
+        let trials = if importance.is_some() || more { weighted } else { plain };
+        let rounds = if more { L::ROUNDS + 2 } else { L::ROUNDS };
         let (new, better) = if L::SPREAD || importance.is_some() {
-            search::<L, false, N, K, G, BYTES>(&steps, &weights, groups, &old, trials, lambda)
+            search::<L, false, N, K, G, BYTES>(
+                &steps, &weights, groups, &old, trials, rounds, lambda,
+            )
         } else {
-            search::<L, true, N, K, G, BYTES>(&steps, &weights, groups, &old, trials, lambda)
+            search::<L, true, N, K, G, BYTES>(
+                &steps, &weights, groups, &old, trials, rounds, lambda,
+            )
         };
         for (index, (x, block)) in x.as_chunks::<LEN>().0.iter().zip(out).enumerate() {
             if better[index] {
@@ -125,10 +134,12 @@ pub(crate) fn improve<
 fn load<L: Layout<G, BYTES>, const N: usize, const K: usize, const G: usize, const BYTES: usize>(
     x: &[f32],
     importance: Option<&[f32]>,
+    metric: Metric,
     steps: &mut [f32; TILE_LEN],
     weights: &mut [f32; TILE_LEN],
 ) {
-    let mut spreads = if L::SPREAD { sums_of_squares(x) } else { [0.0; TILE] };
+    let spread_out = L::SPREAD && metric == Metric::Ggml;
+    let mut spreads = if spread_out { sums_of_squares(x) } else { [0.0; TILE] };
     for sum in &mut spreads {
         *sum = spread(*sum);
     }
@@ -139,7 +150,7 @@ fn load<L: Layout<G, BYTES>, const N: usize, const K: usize, const G: usize, con
             Some(all) => transpose(all.chunks(N * K).nth(round).unwrap_or_default()),
             None => [[1.0; N]; K],
         };
-        if L::SPREAD {
+        if spread_out {
             let mut spread = [0.0; N];
             for lane in 0..N {
                 spread[lane] = spreads[(round * N + lane) / G % TILE];
@@ -172,6 +183,7 @@ fn search<
     groups: usize,
     old: &Scales<G>,
     trials: &[f32],
+    rounds: usize,
     lambda: f32,
 ) -> (Scales<G>, [bool; TILE]) {
     let before = errors::<L::Codes, EQUAL, N, K, G>(x, w, groups, &old.d, &old.levels);
@@ -192,7 +204,7 @@ fn search<
     let mut levels = path::closest(&scales, &d, L::LIMIT);
     let mut best = Scales { d, levels };
     let mut least = [f32::INFINITY; TILE];
-    for _ in 0..L::ROUNDS {
+    for _ in 0..rounds {
         // Without a closure: one that is not inlined is compiled without vector instructions.
         let below = path::moved(&levels, -1.0, L::LIMIT);
         let above = path::moved(&levels, 1.0, L::LIMIT);
