@@ -24,7 +24,6 @@ pub(crate) struct Args {
     pub(crate) command: Command,
 }
 
-#[expect(clippy::large_enum_variant, reason = "there is one, and it is not moved about")]
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Import(Import),

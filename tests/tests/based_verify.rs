@@ -48,7 +48,7 @@ fn differences_are_verified_with_their_base() {
     verify(&[&there[..], &["--source", "hf/tuned"]].concat()).ok();
     hinted(verify(&["--base", "nowhere"]), 4, &["nowhere"]);
     hinted(run(&["verify", "whole", "--base", "far/other.gmat"]), 2, &["not made against"]);
-    gmat(at, &["convert", "-q", "-i", "all/tuned.gmat", &there[0], &there[1], "-o", "arrays"]).ok();
+    gmat(at, &["convert", "-q", "-i", "all/tuned.gmat", there[0], there[1], "-o", "arrays"]).ok();
     let arrays = ["verify", "arrays", "--source", "all/tuned.gmat"];
     hinted(run(&arrays), 4, &["is missing"]);
     run(&[&arrays[..], &there].concat()).ok();
@@ -59,7 +59,7 @@ fn differences_are_verified_with_their_base() {
     hinted(run(&compare), 4, &["is missing"]);
     let said = run(&[&compare[..], &there].concat()).ok().stdout;
     assert!(said.contains("57 of them the same"), "{said}");
-    let both = run(&["compare", "all/tuned.gmat", "hf/tuned", &there[0], &there[1]]).ok();
+    let both = run(&["compare", "all/tuned.gmat", "hf/tuned", there[0], there[1]]).ok();
     assert!(both.stdout.contains("57 of them the same"), "{}", both.stdout);
     hinted(run(&["compare", "whole", "whole", there[0], there[1]]), 2, &["is not the base of"]);
 

@@ -68,8 +68,8 @@ impl Deep {
         names
     }
 
-    fn model(&self, folder: &str, names: &[String], number: u64) {
-        let data = |at: usize| f32s(64 + at as u64 + number).split_off(4 * (at + number as usize));
+    fn model(&self, folder: &str, names: &[String], number: usize) {
+        let data = |at: usize| f32s(64 + (at + number) as u64).split_off(4 * (at + number));
         let tensors = names.iter().enumerate();
         let tensors: Vec<Tensor<'_>> =
             tensors.map(|(at, name)| (name.as_str(), "F32", vec![8, 8], data(at))).collect();
