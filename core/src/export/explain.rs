@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use crate::export::importance::Weights;
-use crate::export::plan::Output;
+use crate::export::output::Output;
 use crate::export::types::Wish;
 use crate::recipe::{Choice, FileType, Why};
 

@@ -3,7 +3,8 @@
 use crate::error::{Error, Result, ResultExt};
 use crate::export::damage::Damage;
 use crate::export::finished::Finished;
-use crate::export::plan::{Data, ExportPlan, Output};
+use crate::export::output::{Data, Output};
+use crate::export::plan::ExportPlan;
 use crate::export::rows::{Input, Rows, Unit, unit_source_len};
 use crate::io::Sink;
 use crate::pipeline::{Budget, Buffers, drive};
