@@ -343,14 +343,10 @@ fn a_manifest_that_leaves_its_folder_is_refused() {
     gmat(at, &["convert", "-q", "-i", "hf", "-o", "out"]).ok();
     let path = at.join("out/manifest.json");
     let text = fs::read_to_string(&path).unwrap();
-    for outside in [
-        "../hf/model.safetensors",
-        "/etc/hostname",
-        "shard_000/../../x",
-        "..\\\\x",
-        "C:x",
-        "shard_000/\\u0000",
-    ] {
+    let windows: &[&str] = if cfg!(windows) { &["..\\\\x", "C:x"] } else { &[] };
+    let outside =
+        ["../hf/model.safetensors", "/etc/hostname", "shard_000/../../x", "shard_000/\\u0000"];
+    for outside in outside.iter().chain(windows) {
         fs::write(&path, text.replace("shard_000/a.npy", outside)).unwrap();
         hinted(
             gmat(at, &["convert", "-i", "hf", "-o", "out"]),

@@ -143,9 +143,13 @@ fn names_of_tensors_are_no_paths() {
             _ => drop(ran.fails(INPUT, &["no file can be called after"])),
         }
     }
-    assert_eq!(written, names.len() - 7);
+    assert_eq!(written, names.len() - if cfg!(windows) { 7 } else { 4 });
     deep.model("one", &["W".to_owned(), "w".to_owned()], 0);
-    deep.confined(&[], &["convert", "-i", "one", "-o", "new"]).fails(INPUT, &["both be called"]);
+    let ran = deep.confined(&["new"], &["convert", "-i", "one", "-o", "new"]);
+    match cfg!(any(windows, target_vendor = "apple")) {
+        true => drop(ran.fails(INPUT, &["both be called"])),
+        false => drop(ran.ok()),
+    }
 }
 
 /// Names of an export: those of the store, or what a config calls them.

@@ -208,10 +208,11 @@ impl Manifest {
     }
 }
 
-/// Whether a path stays in its folder, on any system: the name of a drive begins a path on Windows.
+/// Whether a path stays in its folder. On Windows `\` separates folders, and `:` ends the name of a drive.
 fn is_inside(path: &str) -> bool {
-    let plain = |part: &str| !matches!(part, "" | "." | "..") && !part.contains(['\\', '\0']);
-    path.split('/').all(plain) && !path.split('/').next().is_some_and(|first| first.contains(':'))
+    let foreign = |part: &str| cfg!(windows) && part.contains(['\\', ':']);
+    let plain = |part| !matches!(part, "" | "." | "..") && !part.contains('\0') && !foreign(part);
+    path.split('/').all(plain)
 }
 
 /// JSON text with a final newline.

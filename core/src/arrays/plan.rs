@@ -215,13 +215,16 @@ fn array(
     Ok(Array { name, key, dtype, shape, entry, aspect, cast, shard: 0, head, len })
 }
 
+/// Whether usual file systems take upper and lower case for the same. Nobody knows on which system a
+/// browser runs.
+const ONE_CASE: bool = cfg!(any(windows, target_vendor = "apple", target_arch = "wasm32"));
+
 fn refuse_collisions(arrays: &[Array], container: &dyn Container) -> Result<()> {
     let mut names: BTreeMap<String, &str> = BTreeMap::new();
     for array in arrays {
-        // Many file systems take upper and lower case for the same.
         let key = match container.packing() {
-            Packing::Tensor => array.key.to_lowercase(),
-            Packing::Shard => array.key.clone(),
+            Packing::Tensor if ONE_CASE => array.key.to_lowercase(),
+            Packing::Tensor | Packing::Shard => array.key.clone(),
         };
         if let Some(other) = names.insert(key, &array.name) {
             let error = Error::unsupported(format!(
