@@ -1,23 +1,13 @@
 // The page is usable by keyboard, with a screen reader and on a phone.
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
+import { test } from "node:test";
 import path from "node:path";
-import { browse, convert, open, pick, plug, serve, set } from "./browser.mjs";
+import { convert, pick, plug, set } from "./browser.mjs";
 import { oracle } from "./cli.mjs";
+import { shared } from "./shared.mjs";
 
-let server, browser, page;
-
-before(async () => {
-  server = await serve();
-  browser = await browse({ viewport: { width: 360, height: 740 } });
-  page = await open(browser.context, server.url);
-});
-
-after(async () => {
-  await browser.close();
-  server.close();
-});
+const { browser, page } = await shared({ expected: true, viewport: { width: 360, height: 740 } });
 
 /** Roles and names of what a screen reader finds. */
 async function controls() {

@@ -4,23 +4,12 @@ import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { after, before, test } from "node:test";
-import { browse, chooses, convert, made, open, pick, serve, set } from "./browser.mjs";
+import { test } from "node:test";
+import { chooses, convert, pick, set } from "./browser.mjs";
 import { folder, gmat, hashes, oracle, store, TRAINED } from "./cli.mjs";
+import { same, shared } from "./shared.mjs";
 
-let server, browser, page;
-
-before(async () => {
-  server = await serve();
-  browser = await browse();
-  page = await open(browser.context, server.url);
-});
-
-after(async () => {
-  assert.deepEqual(page.problems, []);
-  await browser.close();
-  server.close();
-});
+const { server, browser, page } = await shared();
 
 /** Hashes of what the command line writes, below the folder `out`. */
 async function converted(t, from, ...args) {
@@ -29,23 +18,17 @@ async function converted(t, from, ...args) {
   return hashes(path.join(dir, "out"), "out/");
 }
 
-/** Converts what was picked and compares. */
-async function same(expected) {
-  assert.equal(await convert(page), undefined);
-  assert.deepEqual(await made(page), expected);
-}
-
 test("arrays of the trained model, in every format, precision and size of shards", async (t) => {
   await pick(page, TRAINED);
   await set(page, { output: "arrays", "folder-name": "out" });
   for (const container of ["numpy-direct", "msgpack", "jax-pickle"]) {
     await set(page, { container });
-    await same(await converted(t, TRAINED, "--format", container));
+    await same(page, await converted(t, TRAINED, "--format", container));
   }
   await set(page, { container: "numpy-direct", precision: "float32", shard: "5 MB" });
   const split = await converted(t, TRAINED, "--precision", "float32", "--shard-size", "0.005");
   assert.ok(Object.keys(split).some((name) => name.startsWith("out/shard_001/")));
-  await same(split);
+  await same(page, split);
   await set(page, { shard: "" });
 });
 
@@ -53,17 +36,17 @@ test("arrays of every source: store, GGUF, codes of MXFP4", async (t) => {
   const from = store(t, TRAINED);
   await pick(page, from);
   await set(page, { output: "arrays", "folder-name": "out" });
-  await same(await converted(t, from));
+  await same(page, await converted(t, from));
 
   const gguf = path.join(folder(t), "m.gguf");
   gmat(["export", "-q", "--progress", "none", "-m", from, "--type", "q4_k_m", "-o", gguf], path.dirname(gguf));
   await pick(page, [gguf]);
   await set(page, { output: "arrays", "folder-name": "out" });
-  await same(await converted(t, gguf));
+  await same(page, await converted(t, gguf));
 
   await pick(page, oracle("gpt_oss"));
   await set(page, { output: "arrays", "folder-name": "out", mxfp4: "raw" });
-  await same(await converted(t, oracle("gpt_oss"), "--mxfp4", "raw"));
+  await same(page, await converted(t, oracle("gpt_oss"), "--mxfp4", "raw"));
 });
 
 test("names that are longer than tar had room for", async (t) => {
@@ -77,7 +60,7 @@ test("names that are longer than tar had room for", async (t) => {
   await pick(page, model);
   await set(page, { output: "arrays", "folder-name": "out" });
   const expected = await converted(t, model);
-  await same(expected);
+  await same(page, expected);
   const download = page.waitForEvent("download");
   await page.click("#files button");
   const dir = folder(t);

@@ -3,30 +3,13 @@
 import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";
 import path from "node:path";
-import { after, before, test } from "node:test";
-import { browse, convert, made, open, pick, serve, set } from "./browser.mjs";
+import { test } from "node:test";
+import { convert, made, open, pick, set } from "./browser.mjs";
 import { exported, folder, formats, hashes, oneLayer, oracle, ROOT, store, TRAINED } from "./cli.mjs";
+import { same, shared } from "./shared.mjs";
 
 const { block_formats: blocks, quantization_types: types, recipes } = formats();
-let server, browser, page;
-
-before(async () => {
-  server = await serve();
-  browser = await browse();
-  page = await open(browser.context, server.url);
-});
-
-after(async () => {
-  assert.deepEqual(page.problems, []);
-  await browser.close();
-  server.close();
-});
-
-/** Converts and compares with these hashes. */
-async function same(on, expected, tar) {
-  assert.equal(await convert(on), undefined);
-  assert.deepEqual(await made(on, tar), expected);
-}
+const { server, browser, page } = await shared();
 
 test("stores of the trained model, in every block format", async (t) => {
   await pick(page, TRAINED);

@@ -3,22 +3,12 @@
 import assert from "node:assert/strict";
 import { cpSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { after, before, test } from "node:test";
-import { browse, convert, made, open, pick, serve, set } from "./browser.mjs";
+import { test } from "node:test";
+import { convert, made, pick, set } from "./browser.mjs";
 import { exported, folder, oracle, store, TRAINED } from "./cli.mjs";
+import { shared } from "./shared.mjs";
 
-let server, browser, page;
-
-before(async () => {
-  server = await serve();
-  browser = await browse();
-  page = await open(browser.context, server.url);
-});
-
-after(async () => {
-  await browser.close();
-  server.close();
-});
+const { server, browser, page } = await shared({ expected: true });
 
 /** Names of all files in the browser's storage. */
 function leftovers(on) {

@@ -3,29 +3,12 @@
 import assert from "node:assert/strict";
 import { copyFileSync, cpSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { after, before, test } from "node:test";
-import { browse, convert, made, open, pick, serve, set } from "./browser.mjs";
+import { test } from "node:test";
+import { pick, set } from "./browser.mjs";
 import { exported, folder, gmat, hashes, ROOT, store, TRAINED } from "./cli.mjs";
+import { same, shared } from "./shared.mjs";
 
-let server, browser, page;
-
-before(async () => {
-  server = await serve();
-  browser = await browse();
-  page = await open(browser.context, server.url);
-});
-
-after(async () => {
-  assert.deepEqual(page.problems, []);
-  await browser.close();
-  server.close();
-});
-
-/** Converts and compares with these hashes. */
-async function same(expected) {
-  assert.equal(await convert(page), undefined);
-  assert.deepEqual(await made(page), expected);
-}
+const { page } = await shared();
 
 /** The trained model with other values in one tensor. */
 function tuned(t) {
@@ -51,11 +34,11 @@ test("a store made against a base: the base is asked for, and bytes are the same
   await page.setInputFiles("#base-input", base);
   await page.waitForFunction(() => !document.getElementById("convert").disabled);
   await set(page, { output: "gguf", type: "q5_k_m", "file-name": "m.gguf" });
-  await same(await exported(t, from, "m.gguf", "--type", "q5_k_m", "--base", base));
+  await same(page, await exported(t, from, "m.gguf", "--type", "q5_k_m", "--base", base));
   await set(page, { output: "arrays", "folder-name": "out" });
   const dir = folder(t);
   gmat(["convert", "-q", "--progress", "none", "-i", from, "--base", base, "-o", path.join(dir, "out")], dir);
-  await same(await hashes(path.join(dir, "out"), "out/"));
+  await same(page, await hashes(path.join(dir, "out"), "out/"));
   await pick(page, TRAINED);
   assert.equal(await page.isVisible("#base"), false);
 });
@@ -73,7 +56,7 @@ test("importance matrices in both forms", async (t) => {
     // The name of the matrix is in the file, as it was given.
     gmat(["export", "-q", "--progress", "none", "-m", from, "--type", "iq2_xs", "--imatrix", matrix, "-o", "m.gguf"], dir);
     const { "m.gguf": expected } = await hashes(dir, "");
-    await same({ "m.gguf": expected });
+    await same(page, { "m.gguf": expected });
   }
 });
 
@@ -87,6 +70,6 @@ test("types for a size", async (t) => {
     await page.waitForSelector("#config-state:not([hidden])");
     await set(page, { "file-name": "m.gguf" });
     assert.match(await page.innerText("#estimate"), /at most/);
-    await same(await exported(t, from, "m.gguf", "--config", config));
+    await same(page, await exported(t, from, "m.gguf", "--config", config));
   }
 });

@@ -4,33 +4,16 @@
 import assert from "node:assert/strict";
 import { readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { after, before, test } from "node:test";
-import { browse, convert, made, open, pick, plug, serve, set } from "./browser.mjs";
+import { test } from "node:test";
+import { browse, convert, open, pick, plug, serve, set } from "./browser.mjs";
 import { exported, folder, gmat, hashes, oneLayer, oracle, store } from "./cli.mjs";
 import { COPY, DESCRIPTOR, module } from "./hostile.mjs";
+import { same, shared } from "./shared.mjs";
 
 const { EXAMPLES } = process.env;
 const SEARCH = path.join(EXAMPLES, "q4k_search.wasm"), HALF_ROWS = path.join(EXAMPLES, "half_rows.wasm");
 const DIR = ["--plugin-dir", EXAMPLES];
-let server, browser, page;
-
-before(async () => {
-  server = await serve();
-  browser = await browse();
-  page = await open(browser.context, server.url);
-});
-
-after(async () => {
-  assert.deepEqual(page.problems, []);
-  await browser.close();
-  server.close();
-});
-
-/** Converts and compares with these hashes. */
-async function same(on, expected, tar) {
-  assert.equal(await convert(on), undefined);
-  assert.deepEqual(await made(on, tar), expected);
-}
+const { server, browser, page } = await shared();
 
 /** Removes all plugins. */
 async function unplug(on) {

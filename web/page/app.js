@@ -78,15 +78,18 @@ async function plug(files) {
   if (busy) return;
   problem.clear("plugin-problem");
   setBusy(true);
-  for (const file of files) {
-    try {
-      offer(await model.plug(file));
-    } catch (error) {
-      problem.show("plugin-problem", error);
-    }
-  }
+  for (const file of files) await tryPlugins(() => model.plug(file));
   setBusy(false);
   if (model.selection) await replan();
+}
+
+/** Offers what there is after plugins came or went, or says why they did not. @param {() => Promise<any>} change */
+async function tryPlugins(change) {
+  try {
+    offer(await change());
+  } catch (error) {
+    problem.show("plugin-problem", error);
+  }
 }
 
 /** @param {string} name */
@@ -95,11 +98,7 @@ async function unplug(name) {
   problem.clear("plugin-problem");
   setBusy(true);
   settings.forget(name);
-  try {
-    offer(await model.unplug(name));
-  } catch (error) {
-    problem.show("plugin-problem", error);
-  }
+  await tryPlugins(() => model.unplug(name));
   setBusy(false);
   if (model.selection) await replan();
 }
